@@ -1,0 +1,198 @@
+package directory
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"sotto/internal/suite"
+	"sotto/internal/wire"
+)
+
+// Version is the only version of the genesis layout and the network file.
+const Version = 1
+
+// Bounds of a genesis (spec/directory.md §3).
+const (
+	// MaxNodes bounds what a client must parse and keep: about 600 KiB.
+	MaxNodes = 4096
+	// MaxSwarm is the largest swarm: replicas beyond seven cost puts and buy
+	// nothing.
+	MaxSwarm = 7
+	// MaxOperator and MaxName bound the two names, for display.
+	MaxOperator = 64
+	MaxName     = 64
+	// maxCreated (year 9999) keeps times printable and sums free of overflow.
+	maxCreated = 253402300799
+)
+
+var (
+	// ErrSignature is returned when the genesis is not signed by its key.
+	ErrSignature = errors.New("directory: signature does not verify")
+	// ErrVersion is returned for a version that this program does not know.
+	ErrVersion = errors.New("directory: unknown version")
+	// ErrInvalid is wrapped by every refusal of a genesis's content.
+	ErrInvalid = errors.New("directory: invalid genesis")
+)
+
+// Genesis is the signed content of a network file (spec/directory.md §4.1).
+type Genesis struct {
+	Name    string
+	Created time.Time // whole seconds, UTC
+	Nodes   []Node    // SignGenesis sorts them by ID
+}
+
+const (
+	family4 = 4
+	family6 = 6
+)
+
+// Encode returns the canonical bytes that the network's key signs.
+func (g *Genesis) Encode() ([]byte, error) {
+	if err := g.check(); err != nil {
+		return nil, err
+	}
+	b := []byte{Version}
+	b = wire.AppendVec8(b, []byte(g.Name))
+	b = wire.AppendUint64(b, uint64(g.Created.Unix()))
+	b = wire.AppendUint16(b, uint16(len(g.Nodes)))
+	for i := range g.Nodes {
+		b = g.Nodes[i].append(b)
+	}
+	return b, nil
+}
+
+func (n *Node) append(b []byte) []byte {
+	b = append(b, n.ID[:]...)
+	b = wire.AppendVec8(b, []byte(n.Operator))
+	family := byte(family6)
+	if n.Addr.Addr().Is4() {
+		family = family4
+	}
+	b = append(b, family)
+	b = append(b, n.Addr.Addr().AsSlice()...)
+	b = wire.AppendUint16(b, n.Addr.Port())
+	b = append(b, n.OnionKey[:]...)
+	return wire.AppendUint16(b, uint16(n.Swarm))
+}
+
+// ParseGenesis parses canonical bytes. It checks everything but the signature.
+func ParseGenesis(b []byte) (*Genesis, error) {
+	r := wire.NewReader(b)
+	if v := r.Uint8(); r.Err() == nil && v != Version {
+		return nil, fmt.Errorf("%w %d", ErrVersion, v)
+	}
+	g := &Genesis{Name: string(r.Vec8(MaxName))}
+	created := r.Uint64()
+	count := int(r.Uint16())
+	if created > maxCreated || count > MaxNodes {
+		return nil, fmt.Errorf("%w: created at %d with %d nodes", ErrInvalid, created, count)
+	}
+	g.Created = time.Unix(int64(created), 0).UTC()
+	for i := 0; i < count && r.Err() == nil; i++ {
+		n, err := readNode(r)
+		if err != nil {
+			return nil, fmt.Errorf("%w: node %d: %w", ErrInvalid, i, err)
+		}
+		g.Nodes = append(g.Nodes, n)
+	}
+	if err := r.Finish(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return g, g.check()
+}
+
+func readNode(r *wire.Reader) (Node, error) {
+	var n Node
+	r.Fixed(n.ID[:])
+	n.Operator = string(r.Vec8(MaxOperator))
+	var addr netip.Addr
+	switch family := r.Uint8(); {
+	case r.Err() != nil:
+		return n, r.Err()
+	case family == family4:
+		addr, _ = netip.AddrFromSlice(r.Bytes(4))
+	case family == family6:
+		addr, _ = netip.AddrFromSlice(r.Bytes(16))
+	default:
+		return n, fmt.Errorf("address family %d", family)
+	}
+	n.Addr = netip.AddrPortFrom(addr, r.Uint16())
+	r.Fixed(n.OnionKey[:])
+	n.Swarm = SwarmID(r.Uint16())
+	return n, r.Err()
+}
+
+// check holds the rules of spec/directory.md §4.1.
+func (g *Genesis) check() error {
+	if err := checkName(g.Name); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if s := g.Created.Unix(); s < 0 || s > maxCreated {
+		return fmt.Errorf("%w: created outside the years 1970 to 9999", ErrInvalid)
+	}
+	if len(g.Nodes) == 0 || len(g.Nodes) > MaxNodes {
+		return fmt.Errorf("%w: %d nodes, want 1 to %d", ErrInvalid, len(g.Nodes), MaxNodes)
+	}
+	if err := checkNodes(g.Nodes); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return nil
+}
+
+func checkName(s string) error {
+	if len(s) == 0 || len(s) > MaxName {
+		return fmt.Errorf("name of %d bytes, want 1 to %d", len(s), MaxName)
+	}
+	for _, c := range []byte(s) {
+		if c < ' ' || c > '~' {
+			return errors.New("name has a character that is not printable ASCII")
+		}
+	}
+	return nil
+}
+
+// checkNodes checks each node, and that they are in order and distinct.
+func checkNodes(nodes []Node) error {
+	addrs := make(map[netip.AddrPort]bool, len(nodes))
+	keys := make(map[suite.DHPublic]bool, len(nodes))
+	sizes := make(map[SwarmID]int)
+	for i := range nodes {
+		n := &nodes[i]
+		if err := n.check(); err != nil {
+			return fmt.Errorf("node %v: %w", n.ID, err)
+		}
+		if i > 0 && compareNodes(nodes[i-1], *n) >= 0 {
+			return fmt.Errorf("node %v: listed twice or not in ascending order of ID", n.ID)
+		}
+		if addrs[n.Addr] {
+			return fmt.Errorf("node %v: address %v belongs to another node already", n.ID, n.Addr)
+		}
+		if keys[n.OnionKey] {
+			return fmt.Errorf("node %v: onion key belongs to another node already", n.ID)
+		}
+		addrs[n.Addr], keys[n.OnionKey] = true, true
+		if sizes[n.Swarm]++; sizes[n.Swarm] > MaxSwarm {
+			return fmt.Errorf("swarm %d has more than %d members", n.Swarm, MaxSwarm)
+		}
+	}
+	return nil
+}
+
+func compareNodes(a, b Node) int { return bytes.Compare(a.ID[:], b.ID[:]) }
+
+// SignGenesis sorts a copy of the nodes, checks everything, and returns the
+// network signed with key.
+func SignGenesis(key suite.Signer, g Genesis) (*Network, error) {
+	g.Nodes = slices.Clone(g.Nodes)
+	slices.SortFunc(g.Nodes, compareNodes)
+	g.Created = g.Created.UTC().Truncate(time.Second)
+	b, err := g.Encode()
+	if err != nil {
+		return nil, err
+	}
+	return &Network{Genesis: g, Key: key.Public(), Signature: key.Sign(labelGenesis, b)}, nil
+}

@@ -1,0 +1,101 @@
+package directory
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"sotto/internal/identity"
+	"sotto/internal/suite"
+)
+
+// MaxLocal is the most nodes of a local network: each has an IPv4 /16 of its
+// own within 127.0.0.0/8, so that the path rules stay on.
+const MaxLocal = 250
+
+// LocalNode is one node of a local network, with its secrets.
+type LocalNode struct {
+	Node     Node
+	Identity suite.SigningKey
+	Onion    suite.DHPrivate
+}
+
+// LocalConfig describes a local network.
+type LocalConfig struct {
+	Name    string // "local" if empty
+	Nodes   int
+	Swarm   int // wanted size of a swarm; 5 if zero
+	Port    uint16
+	Created time.Time
+	// Rand is read for all keys: the network's, then each node's.
+	Rand io.Reader
+}
+
+// DefaultSwarm is the usual size of a swarm: a majority survives two losses.
+const DefaultSwarm = 5
+
+// Local makes a network of one operator per node, where node i (from 1) listens
+// at 127.i.0.1. The nodes come in that order; those of one swarm are not
+// neighbours.
+func Local(cfg LocalConfig) (*Network, []LocalNode, error) {
+	if cfg.Name == "" {
+		cfg.Name = "local"
+	}
+	if cfg.Swarm == 0 {
+		cfg.Swarm = DefaultSwarm
+	}
+	if cfg.Nodes < 1 || cfg.Nodes > MaxLocal {
+		return nil, nil, fmt.Errorf("directory: local network of %d nodes, want 1 to %d", cfg.Nodes, MaxLocal)
+	}
+	swarms, err := swarmCount(cfg.Nodes, cfg.Swarm)
+	if err != nil {
+		return nil, nil, err
+	}
+	key, err := suite.NewSigningKey(cfg.Rand)
+	if err != nil {
+		return nil, nil, err
+	}
+	g := Genesis{Name: cfg.Name, Created: cfg.Created}
+	nodes := make([]LocalNode, cfg.Nodes)
+	for i := range nodes {
+		if err := nodes[i].generate(cfg, i+1, SwarmID(i%swarms)); err != nil {
+			return nil, nil, err
+		}
+		g.Nodes = append(g.Nodes, nodes[i].Node)
+	}
+	n, err := SignGenesis(key, g)
+	return n, nodes, err
+}
+
+// swarmCount returns how many swarms of about size hold n nodes. What does not
+// divide evenly makes some swarms larger, never smaller than size, unless one
+// would exceed MaxSwarm.
+func swarmCount(n, size int) (int, error) {
+	if size < 1 || size > MaxSwarm {
+		return 0, fmt.Errorf("directory: swarms of %d, want 1 to %d", size, MaxSwarm)
+	}
+	count := max(1, n/size)
+	if least := (n + MaxSwarm - 1) / MaxSwarm; count < least {
+		count = least
+	}
+	return count, nil
+}
+
+func (l *LocalNode) generate(cfg LocalConfig, i int, swarm SwarmID) error {
+	var err error
+	if l.Identity, err = suite.NewSigningKey(cfg.Rand); err != nil {
+		return err
+	}
+	if l.Onion, err = suite.NewDHPrivate(cfg.Rand); err != nil {
+		return err
+	}
+	l.Node = Node{
+		ID:       identity.NodeID(l.Identity.Public()),
+		Operator: fmt.Sprintf("operator-%d", i),
+		Addr:     netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, byte(i), 0, 1}), cfg.Port),
+		OnionKey: l.Onion.Public(),
+		Swarm:    swarm,
+	}
+	return nil
+}
