@@ -1,0 +1,63 @@
+package link
+
+import "time"
+
+// The protocols of a connection, chosen by TLS ALPN. The number is the version
+// of the link's hello; an endpoint that speaks none of the other's is refused
+// by TLS (spec/link.md §3).
+const (
+	ProtocolCells   = "sotto-link/1"
+	ProtocolService = "sotto-swarm/1"
+)
+
+const (
+	// keepAlive is how often the side that dialled sends a packet, so that
+	// silence means death and not idleness.
+	keepAlive = time.Second
+	// maxIdle is how long a neighbour may be silent: three lost keep-alives.
+	maxIdle = 3 * time.Second
+	// handshakeIdle is how long a dialled address may be silent; twice this
+	// bounds the whole handshake.
+	handshakeIdle = 2 * time.Second
+	// dialTimeout bounds one attempt, whoever waits for it.
+	dialTimeout = 2 * handshakeIdle
+)
+
+const (
+	// maxStreams is how many streams a neighbour may have open at once. A link
+	// between two nodes carries the circuits of all clients that chose that
+	// pair; a service connection their streams to one swarm node. Package relay
+	// allows a client less.
+	maxStreams = 8192
+	// streamWindow is what one stream may have in flight. A circuit's own
+	// window (spec/circuit.md §2) is 590 KB, so this never binds first.
+	streamWindow = 1 << 20
+	// connWindowStart is what a new connection may have in flight.
+	connWindowStart = 2 << 20
+	// connWindow is the most that a connection's window grows to. It bounds
+	// what a neighbour can make an endpoint hold out of order.
+	connWindow = 16 << 20
+	// connIDLength makes collisions among a node's connections negligible.
+	connIDLength = 8
+)
+
+const (
+	// backoffMin is the pause after the first failed attempt to reach a node.
+	backoffMin = 200 * time.Millisecond
+	// backoffMax is the longest pause: a node that returns is found within it.
+	backoffMax = 5 * time.Second
+	// acceptQueue is how many established connections may wait to be accepted,
+	// per protocol; the next one is closed.
+	acceptQueue = 256
+	// verifyAbove is how many handshakes may be unfinished before new ones must
+	// prove their address by a Retry: below it a round trip is saved, above it
+	// spoofed addresses cost nothing.
+	verifyAbove = 256
+)
+
+// Codes of CONNECTION_CLOSE (spec/link.md §6).
+const (
+	closeNormal  = 0x0
+	closeBusy    = 0x1
+	closeRefused = 0x2
+)

@@ -1,0 +1,97 @@
+package link
+
+import (
+	"crypto/tls"
+
+	"github.com/quic-go/quic-go"
+
+	"sotto/internal/identity"
+)
+
+// quicConfig is common to both sides.
+func quicConfig() *quic.Config {
+	return &quic.Config{
+		Versions:                       []quic.Version{quic.Version1},
+		HandshakeIdleTimeout:           handshakeIdle,
+		MaxIdleTimeout:                 maxIdle,
+		InitialStreamReceiveWindow:     streamWindow,
+		MaxStreamReceiveWindow:         streamWindow,
+		InitialConnectionReceiveWindow: connWindowStart,
+		MaxConnectionReceiveWindow:     connWindow,
+		MaxIncomingUniStreams:          -1,
+	}
+}
+
+// acceptConfig lets the peer open streams; it sends no keep-alives, since the
+// side that dialled does.
+func acceptConfig() *quic.Config {
+	c := quicConfig()
+	c.MaxIncomingStreams = maxStreams
+	return c
+}
+
+// dialConfig lets only the dialling side open streams.
+func dialConfig() *quic.Config {
+	c := quicConfig()
+	c.MaxIncomingStreams = -1
+	c.KeepAlivePeriod = keepAlive
+	return c
+}
+
+// baseTLS fixes version and key exchange. Tickets are off: a resumed session
+// would let a guard join two connections of one client.
+func baseTLS(protocols ...string) *tls.Config {
+	return &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		CurvePreferences:       []tls.CurveID{tls.X25519MLKEM768},
+		NextProtos:             protocols,
+		SessionTicketsDisabled: true,
+	}
+}
+
+// listenTLS asks for a certificate. Whoever presents one must be a node of the
+// directory; the service protocol needs one (spec/link.md §5.2).
+func (e *Endpoint) listenTLS() *tls.Config {
+	c := baseTLS(ProtocolCells, ProtocolService)
+	c.Certificates = []tls.Certificate{e.cert}
+	c.ClientAuth = tls.RequestClientCert
+	c.VerifyConnection = func(s tls.ConnectionState) error {
+		if len(s.PeerCertificates) == 0 {
+			if s.NegotiatedProtocol == ProtocolCells {
+				return nil
+			}
+			return ErrIdentity
+		}
+		id, err := certifiedNode(s.PeerCertificates)
+		if err != nil {
+			return err
+		}
+		if _, known := e.cfg.Directory.Current().Node(id); !known {
+			return ErrIdentity
+		}
+		return nil
+	}
+	return c
+}
+
+// dialTLS accepts exactly one key (spec/link.md §5.1).
+func (e *Endpoint) dialTLS(protocol string, want identity.NodeID) *tls.Config {
+	c := baseTLS(protocol)
+	if e.isNode() {
+		c.Certificates = []tls.Certificate{e.cert}
+	}
+	// No authority and no name vouches for a node: VerifyConnection compares
+	// its key with the directory's.
+	c.InsecureSkipVerify = true
+	c.VerifyConnection = func(s tls.ConnectionState) error {
+		id, err := certifiedNode(s.PeerCertificates)
+		if err != nil {
+			return err
+		}
+		if id != want {
+			return ErrIdentity
+		}
+		return nil
+	}
+	return c
+}
