@@ -3,13 +3,20 @@ package onion
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"encoding/binary"
+	"crypto/subtle"
+	"math/bits"
 )
+
+// maxBody bounds a body: with the 5 blocks of an update, the blocks of its
+// stream are counted in the last byte of the counter.
+const maxBody = TagSize + (256-5)*aes.BlockSize
+
+var _ [maxBody - BodySize]struct{} // a body of ours fits
 
 // uiv is UIV+, the wide-block cipher under CGO (spec/onion.md §5.3): a
 // tweakable block cipher J over the tag, tweaked by everything else, and a
 // stream S over the rest, seeded by the new tag. It is generic in the length
-// of the body.
+// of the body, up to maxBody.
 type uiv struct {
 	jBlock cipher.Block // K_B
 	jHash  polyvalKey   // K_U
@@ -22,7 +29,7 @@ func (u *uiv) init(key []byte) {
 	u.jBlock = newAES(key[:16])
 	u.jHash.init(key[16:32])
 	u.sBlock = newAES(key[32:48])
-	u.sHash.init(key[48:64])
+	u.sHash.initShort(key[48:64])
 }
 
 func newAES(key []byte) cipher.Block {
@@ -35,22 +42,28 @@ func newAES(key []byte) cipher.Block {
 
 // encrypt is ENC_UIV((J,S), H, (X_L,X_R)) with H = t ‖ ad, in place.
 func (u *uiv) encrypt(t *[TagSize]byte, ad byte, body []byte) {
-	left, right := body[:TagSize:TagSize], body[TagSize:]
-	h := u.tweak(t, ad, right)
-	xorBlock(left, &h)
-	u.jBlock.Encrypt(left, left)
-	xorBlock(left, &h)
+	left, right := body[:TagSize], body[TagSize:]
+	u.maskedBlock(true, t, ad, left, right)
 	u.stream(left, right)
 }
 
 // decrypt is DEC_UIV((J,S), H, (Y_L,Y_R)), in place.
 func (u *uiv) decrypt(t *[TagSize]byte, ad byte, body []byte) {
-	left, right := body[:TagSize:TagSize], body[TagSize:]
+	left, right := body[:TagSize], body[TagSize:]
 	u.stream(left, right)
-	h := u.tweak(t, ad, right)
-	xorBlock(left, &h)
-	u.jBlock.Decrypt(left, left)
-	xorBlock(left, &h)
+	u.maskedBlock(false, t, ad, left, right)
+}
+
+// maskedBlock is ENC_ET or DEC_ET(J, t ‖ ad ‖ right, left), in place.
+func (u *uiv) maskedBlock(encrypt bool, t *[TagSize]byte, ad byte, left, right []byte) {
+	mask := u.tweak(t, ad, right)
+	subtle.XORBytes(left, left, mask[:])
+	if encrypt {
+		u.jBlock.Encrypt(left, left)
+	} else {
+		u.jBlock.Decrypt(left, left)
+	}
+	subtle.XORBytes(left, left, mask[:])
 }
 
 // tweak is UH(K_U, t ‖ ad ‖ right), the mask of ET.
@@ -58,31 +71,43 @@ func (u *uiv) tweak(t *[TagSize]byte, ad byte, right []byte) [16]byte {
 	var first [16]byte
 	first[0] = ad
 	n := copy(first[1:], right)
-	var acc fieldElement
-	acc = u.jHash.blocks(acc, t[:])
-	acc = u.jHash.blocks(acc, first[:])
-	acc = u.jHash.padded(acc, right[n:])
-	return acc.bytes()
+	acc := u.jHash.block(fieldElement{}, t[:])
+	acc = u.jHash.block(acc, first[:])
+	return u.jHash.sum(acc, right[n:]).bytes()
 }
 
 // stream XORs PRF(S, left, 0) into right.
 func (u *uiv) stream(left, right []byte) {
-	iv := u.sHash.blocks(fieldElement{}, left).bytes()
+	iv := u.counter(left, len(right))
 	cipher.NewCTR(u.sBlock, iv[:]).XORKeyStream(right, right)
 }
 
-// prfSkip is C, the block of the stream at which the output for t = 1 starts.
-// The constant of the published vectors lies past their 493 bytes; ours lies
-// past PayloadSize.
-func prfSkip(bodySize int) uint64 { return uint64((bodySize - TagSize + 15) / 16) }
+// keyStream XORs PRF(S, n, 1) into out. size is that of a body's right part:
+// the stream starts at the first block that PRF(S, n, 0) does not reach.
+func (u *uiv) keyStream(n *[nonceSize]byte, size int, out []byte) {
+	iv := u.counter(n[:], size)
+	iv[len(iv)-1] |= byte(aesBlocks(size))
+	cipher.NewCTR(u.sBlock, iv[:]).XORKeyStream(out, out)
+}
 
-var _ = binary.BigEndian
+// counter is UH(B, tweak) with its low bits cleared, as many as count the
+// blocks of both streams: two tweaks share all of their blocks or none, and no
+// carry leaves the last byte.
+func (u *uiv) counter(tweak []byte, size int) [aes.BlockSize]byte {
+	iv := u.sHash.block(fieldElement{}, tweak).bytes()
+	blocks := aesBlocks(size) + aesBlocks(layerSize)
+	iv[len(iv)-1] &= 0xff << bits.Len(uint(blocks-1))
+	return iv
+}
 
-// update is UPDATE_UIV((J,S), N): the next key and nonce.
-func (u *uiv) update(n *[nonceSize]byte) {}
+func aesBlocks(n int) int { return (n + aes.BlockSize - 1) / aes.BlockSize }
 
-func xorBlock(dst []byte, b *[16]byte) {
-	for i := range b {
-		dst[i] ^= b[i]
-	}
+// update is UPDATE_UIV((J,S), N): the next key and nonce, from which the old
+// ones cannot be computed.
+func (u *uiv) update(n *[nonceSize]byte, right int) {
+	var out [layerSize]byte
+	u.keyStream(n, right, out[:])
+	u.init(out[:uivKeySize])
+	copy(n[:], out[uivKeySize:])
+	clear(out[:])
 }

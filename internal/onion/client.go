@@ -52,12 +52,16 @@ func (c *ClientCircuit) Seal(hop int, cell *Cell, payload []byte) (Tag, error) {
 	if err := setPayload(cell, payload); err != nil {
 		return Tag{}, err
 	}
-	ad, body := byte(cell.Command()), cell.Body()
+	return c.sealBody(hop, byte(cell.Command()), cell.Body()), nil
+}
+
+// sealBody is Seal for a body of any length, its tag yet to be written.
+func (c *ClientCircuit) sealBody(hop int, ad byte, body []byte) Tag {
 	tag := c.forward[hop].clientOriginate(ad, body)
 	for i := hop - 1; i >= 0; i-- {
 		c.forward[i].clientDecrypt(ad, body)
 	}
-	return tag, nil
+	return tag
 }
 
 // Open takes the layers off a cell that came from the guard. It returns the

@@ -31,7 +31,7 @@ func (l *layer) relayOpen(ad byte, body []byte) (Tag, bool) {
 	if subtle.ConstantTimeCompare(l.t[:], l.n[:]) == 0 {
 		return Tag{}, false
 	}
-	l.key.update(&l.n)
+	l.update(len(body))
 	return tag, true
 }
 
@@ -39,7 +39,7 @@ func (l *layer) relayOpen(ad byte, body []byte) (Tag, bool) {
 func (l *layer) relayOriginate(ad byte, body []byte) Tag {
 	copy(body, l.n[:])
 	l.relayEncrypt(ad, body)
-	l.key.update(&l.n)
+	l.update(len(body))
 	return l.t
 }
 
@@ -56,7 +56,7 @@ func (l *layer) clientOpen(ad byte, body []byte) (Tag, bool) {
 	if subtle.ConstantTimeCompare(body[:TagSize], l.n[:]) == 0 {
 		return Tag{}, false
 	}
-	l.key.update(&l.n)
+	l.update(len(body))
 	return l.t, true
 }
 
@@ -65,6 +65,14 @@ func (l *layer) clientOpen(ad byte, body []byte) (Tag, bool) {
 func (l *layer) clientOriginate(ad byte, body []byte) Tag {
 	copy(body, l.n[:])
 	l.clientDecrypt(ad, body)
-	l.key.update(&l.n)
+	l.update(len(body))
 	return Tag(body[:TagSize])
+}
+
+// update moves the layer to the next key and nonce, at both ends and after
+// every cell between them. Its input is the tag that the relay put out, so that
+// toward the client the next key depends on the cell, too.
+func (l *layer) update(bodySize int) {
+	l.n = l.t
+	l.key.update(&l.n, bodySize-TagSize)
 }

@@ -106,7 +106,7 @@ func (m Message) Reason() (Reason, error) {
 }
 
 // Sendme acknowledges a window of the circuit: tag is that of the window's
-// last cell, which only its reader knows (spec/onion.md §5.6).
+// last cell, and proves that it was received (spec/onion.md §5.6).
 func Sendme(tag Tag) Message { return Message{Command: MsgSendme, Data: tag[:]} }
 
 // StreamSendme acknowledges a window of one stream; it rides inside cells

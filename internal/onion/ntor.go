@@ -1,6 +1,7 @@
 package onion
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/sha3"
@@ -10,6 +11,7 @@ import (
 
 	"sotto/internal/identity"
 	"sotto/internal/suite"
+	"sotto/internal/wire"
 )
 
 // ntorProtoID is PROTOID, from which every label of the handshake is made.
@@ -116,12 +118,13 @@ func (h *ntor) receive(id identity.NodeID, secret suite.DHPrivate, skin []byte) 
 	body, mac := skin[:len(skin)-ntorMACSize], skin[len(skin)-ntorMACSize:]
 	s := &ntorServer{ntor: h}
 	s.id, s.b = id, secret.Public()
-	rest := body[copy(s.x[:], body[identity.NodeIDSize+suite.DHSize:])+identity.NodeIDSize+suite.DHSize:]
-	s.ek, rest = rest[:kemSize], rest[kemSize:]
-	if identity.NodeID(body[:identity.NodeIDSize]) != id ||
-		suite.DHPublic(body[identity.NodeIDSize:][:suite.DHSize]) != s.b {
+	r := wire.NewReader(body)
+	theirID, theirB := r.Bytes(identity.NodeIDSize), r.Bytes(suite.DHSize)
+	if !bytes.Equal(theirID, s.id[:]) || !bytes.Equal(theirB, s.b[:]) {
 		return nil, nil, ErrOnionKey
 	}
+	r.Fixed(s.x[:])
+	s.ek = r.Bytes(kemSize)
 	var err error
 	if s.bx, err = secret.Shared(s.x); err != nil {
 		return nil, nil, fmt.Errorf("%w: %v", ErrHandshake, err)
@@ -131,7 +134,7 @@ func (h *ntor) receive(id identity.NodeID, secret suite.DHPrivate, skin []byte) 
 	if subtle.ConstantTimeCompare(s.msgMAC, mac) == 0 {
 		return nil, nil, ErrHandshake
 	}
-	return s, ntorCrypt(encKey, rest), nil
+	return s, ntorCrypt(encKey, r.Rest()), nil
 }
 
 // answer is the relay's second step: it returns its reply and n bytes of keys.
