@@ -1,0 +1,305 @@
+package mailbox
+
+import (
+	"crypto/hpke"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"sotto/internal/identity"
+	"sotto/internal/suite"
+	"sotto/internal/wire"
+)
+
+// Types of frames on a swarm stream (spec/mailbox.md §4.6). A frame's first
+// byte is its type, its second the version.
+const (
+	// FrameKeys asks for the node's request keys, and is answered by one.
+	FrameKeys uint8 = 0x01
+	// FrameSealed is a sealed request, the first of its context.
+	FrameSealed uint8 = 0x02
+	// FrameReply is a sealed response in the context of the last FrameSealed.
+	FrameReply uint8 = 0x03
+	// FrameNext is a further request in that context: a Prove.
+	FrameNext uint8 = 0x04
+)
+
+const (
+	// StampNonceSize is the size of a request's nonce in bytes.
+	StampNonceSize = 16
+	// padStep is what sealed plaintexts are padded to a multiple of.
+	padStep = 1 << 10
+
+	frameHead  = 2
+	sealedHead = frameHead + 8
+	encSize    = suite.KEMCiphertextSize + suite.DHSize
+	stampSize  = 8 + StampNonceSize
+)
+
+// Stamp makes a request fresh: the node it is for, the client's time, and a
+// nonce that the node remembers while the time counts.
+type Stamp struct {
+	Node  identity.NodeID
+	Time  uint64
+	Nonce [StampNonceSize]byte
+}
+
+// NewStamp returns a fresh stamp.
+func NewStamp(rand io.Reader, node identity.NodeID, now time.Time) (Stamp, error) {
+	s := Stamp{Node: node, Time: unix(now)}
+	_, err := io.ReadFull(rand, s.Nonce[:])
+	return s, err
+}
+
+func (s Stamp) append(b []byte) []byte {
+	b = wire.AppendUint64(append(b, s.Node[:]...), s.Time)
+	return append(b, s.Nonce[:]...)
+}
+
+// FrameType returns a frame's type, or ErrFormat and ErrVersion.
+func FrameType(frame []byte) (uint8, error) {
+	r := wire.NewReader(frame)
+	t := r.Uint8()
+	if err := readVersion(r, "frame"); err != nil {
+		return 0, err
+	}
+	return t, nil
+}
+
+// KeysRequest returns the frame that asks a node for its request keys.
+func KeysRequest() []byte { return []byte{FrameKeys, version} }
+
+// KeysReply returns the frame that answers it.
+func KeysReply(c *RequestKeyCert) []byte { return append([]byte{FrameKeys, version}, c.Encode()...) }
+
+// ParseKeysReply reads what KeysReply writes; it verifies nothing.
+func ParseKeysReply(frame []byte) (*RequestKeyCert, error) {
+	body, err := frameBody(frame, FrameKeys)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRequestKeyCert(body)
+}
+
+func frameBody(frame []byte, want uint8) ([]byte, error) {
+	t, err := FrameType(frame)
+	if err != nil {
+		return nil, err
+	}
+	if t != want {
+		return nil, fmt.Errorf("frame of type %d, want %d: %w", t, want, ErrFormat)
+	}
+	return frame[frameHead:], nil
+}
+
+// Received is a request that OpenRequest opened, with the stamp that it came
+// under. Whether the stamp is fresh is ReplayCache's to say.
+type Received struct {
+	Request Request
+	Stamp   Stamp
+}
+
+// SealRequest seals a request that needs no stamp of its own; see SealStamped.
+func SealRequest(rand io.Reader, cert *RequestKeyCert, now time.Time, req Request) ([]byte, *ReplyOpener, error) {
+	stamp, err := NewStamp(rand, cert.Node, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	return SealStamped(cert, stamp, req)
+}
+
+// SealStamped seals a request to a certified key, which the caller has
+// verified, under the stamp that the request was signed for. It returns the
+// frame and what opens the replies to it.
+func SealStamped(cert *RequestKeyCert, stamp Stamp, req Request) ([]byte, *ReplyOpener, error) {
+	pub, err := hpke.MLKEM768X25519().NewPublicKey(cert.Public)
+	if err != nil {
+		return nil, nil, fmt.Errorf("request key: %w: %w", ErrFormat, err)
+	}
+	head := wire.AppendUint64([]byte{FrameSealed, version}, cert.Epoch)
+	enc, s, err := hpke.NewSender(pub, hpke.HKDFSHA256(), hpke.ChaCha20Poly1305(), sealInfo(cert.Node, cert.Epoch))
+	if err != nil {
+		return nil, nil, fmt.Errorf("mailbox: seal: %w", err)
+	}
+	plain := wire.AppendUint64(nil, stamp.Time)
+	plain = append(plain, stamp.Nonce[:]...)
+	ct, err := s.Seal(head, pad(plain, EncodeRequest(req)))
+	if err != nil {
+		return nil, nil, fmt.Errorf("mailbox: seal: %w", err)
+	}
+	o := &ReplyOpener{}
+	if o.reply, o.next, err = directions(s.Export); err != nil {
+		return nil, nil, err
+	}
+	return append(append(head, enc...), ct...), o, nil
+}
+
+// OpenRequest opens a frame that SealRequest made for this key, and returns
+// what seals the replies to it.
+func (k *RequestKey) OpenRequest(frame []byte) (*Received, *ReplySealer, error) {
+	body, err := frameBody(frame, FrameSealed)
+	if err != nil {
+		return nil, nil, err
+	}
+	r := wire.NewReader(body)
+	epoch, enc, ct := r.Uint64(), r.Bytes(encSize), r.Rest()
+	if err := finish(r, "sealed request"); err != nil {
+		return nil, nil, err
+	}
+	if k.key == nil || epoch != k.cert.Epoch {
+		return nil, nil, ErrUnknownKey
+	}
+	rc, err := hpke.NewRecipient(enc, k.key, hpke.HKDFSHA256(), hpke.ChaCha20Poly1305(), sealInfo(k.cert.Node, epoch))
+	if err != nil {
+		return nil, nil, ErrOpen
+	}
+	plain, err := rc.Open(frame[:sealedHead], ct)
+	if err != nil {
+		return nil, nil, ErrOpen
+	}
+	got, err := readReceived(k.cert.Node, plain)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &ReplySealer{}
+	if s.reply, s.next, err = directions(rc.Export); err != nil {
+		return nil, nil, err
+	}
+	return got, s, nil
+}
+
+func readReceived(node identity.NodeID, plain []byte) (*Received, error) {
+	r := wire.NewReader(plain)
+	got := &Received{Stamp: Stamp{Node: node, Time: r.Uint64()}}
+	r.Fixed(got.Stamp.Nonce[:])
+	content, err := unpad(r)
+	if err != nil {
+		return nil, err
+	}
+	got.Request, err = ParseRequest(content)
+	return got, err
+}
+
+// sealInfo binds a sealed request to the node and the epoch it is for.
+func sealInfo(node identity.NodeID, epoch uint64) []byte {
+	h := suite.Hash(labelSeal, node[:], wire.AppendUint64(nil, epoch))
+	return h[:]
+}
+
+// directions derives the keys of both directions from the HPKE context.
+func directions(export func(string, int) ([]byte, error)) (reply, next direction, err error) {
+	r, err := export(string(labelReplyKey), suite.KeySize)
+	if err != nil {
+		return reply, next, fmt.Errorf("mailbox: seal: %w", err)
+	}
+	n, err := export(string(labelNextKey), suite.KeySize)
+	if err != nil {
+		return reply, next, fmt.Errorf("mailbox: seal: %w", err)
+	}
+	if reply.key, err = suite.KeyFrom(r); err != nil {
+		return reply, next, err
+	}
+	next.key, err = suite.KeyFrom(n)
+	return reply, next, err
+}
+
+// direction is one way of a context: its key, and a counter for a nonce.
+type direction struct {
+	key     suite.Key
+	counter uint64
+}
+
+func (d *direction) nonce() []byte {
+	var n [suite.NonceSize]byte
+	binary.BigEndian.PutUint64(n[suite.NonceSize-8:], d.counter)
+	return n[:]
+}
+
+func (d *direction) seal(frameType uint8, content []byte) ([]byte, error) {
+	if d.counter == math.MaxUint64 {
+		return nil, ErrBusy
+	}
+	head := []byte{frameType, version}
+	plain := pad(nil, content)
+	out := suite.Seal(append(make([]byte, 0, frameHead+len(plain)+suite.TagSize), head...), d.key, d.nonce(), plain, head)
+	d.counter++
+	return out, nil
+}
+
+// open leaves the counter as it is when the frame does not open.
+func (d *direction) open(frameType uint8, frame []byte) ([]byte, error) {
+	ct, err := frameBody(frame, frameType)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := suite.Open(nil, d.key, d.nonce(), ct, frame[:frameHead])
+	if err != nil {
+		return nil, ErrOpen
+	}
+	d.counter++
+	r := wire.NewReader(plain)
+	return unpad(r)
+}
+
+// ReplyOpener is a client's end of a context. One goroutine at a time may call
+// Open, and one SealNext.
+type ReplyOpener struct{ reply, next direction }
+
+// Open opens the next reply, in the order in which they were sealed.
+func (o *ReplyOpener) Open(frame []byte) (Response, error) {
+	b, err := o.reply.open(FrameReply, frame)
+	if err != nil {
+		return nil, err
+	}
+	return ParseResponse(b)
+}
+
+// SealNext seals a further request in the context.
+func (o *ReplyOpener) SealNext(req Request) ([]byte, error) {
+	return o.next.seal(FrameNext, EncodeRequest(req))
+}
+
+// ReplySealer is a node's end of a context. One goroutine at a time may call
+// Seal, and one OpenNext.
+type ReplySealer struct{ reply, next direction }
+
+// Seal seals the next reply; frames must leave in the order of the calls.
+func (s *ReplySealer) Seal(resp Response) ([]byte, error) {
+	b, err := EncodeResponse(resp)
+	if err != nil {
+		return nil, err
+	}
+	return s.reply.seal(FrameReply, b)
+}
+
+// OpenNext opens a further request of the context.
+func (s *ReplySealer) OpenNext(frame []byte) (Request, error) {
+	b, err := s.next.open(FrameNext, frame)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRequest(b)
+}
+
+// pad appends content behind its length, and zeros up to the next step.
+func pad(b, content []byte) []byte {
+	n := len(b) + 4 + len(content)
+	size := (n + padStep - 1) / padStep * padStep
+	out := make([]byte, 0, size)
+	out = wire.AppendVec32(append(out, b...), content)
+	return out[:size]
+}
+
+func unpad(r *wire.Reader) ([]byte, error) {
+	content := r.Vec32(MaxFrame)
+	padding := r.Rest()
+	if err := finish(r, "padded content"); err != nil {
+		return nil, err
+	}
+	if !allZero(padding) {
+		return nil, malformed("padded content", errNonZero)
+	}
+	return content, nil
+}
