@@ -2,6 +2,7 @@ package ratchet
 
 import (
 	"fmt"
+	"math"
 
 	"sotto/internal/suite"
 )
@@ -21,6 +22,9 @@ func (s *Session) Decrypt(msg, ad []byte) ([]byte, error) {
 	}
 	if h.epoch != s.pqEpoch {
 		return nil, fmt.Errorf("%w %d", ErrEpoch, h.epoch)
+	}
+	if h.number == math.MaxUint32 {
+		return nil, fmt.Errorf("%w: number that no chain reaches", ErrDamaged)
 	}
 	ad = bodyAD(s.id, p.prefix, ad)
 	switch {

@@ -29,12 +29,5 @@ func kdfRoot(root suite.Key, dh, pq []byte) (next, chain, header suite.Key) {
 // kdfChain is the step of a chain key, kdfMessage the message key at its place
 // (spec/session.md §5.4). They are apart so that a jump over keys that nobody
 // will keep pays for the first one only.
-func kdfChain(chain suite.Key) suite.Key   { return derive1(chain, labelChain) }
-func kdfMessage(chain suite.Key) suite.Key { return derive1(chain, labelMessage) }
-
-func derive1(from suite.Key, label suite.Label) suite.Key {
-	b := from.Bytes()
-	k := suite.DeriveKey(b, label)
-	clear(b)
-	return k
-}
+func kdfChain(chain suite.Key) suite.Key   { return suite.PRF(chain, labelChain) }
+func kdfMessage(chain suite.Key) suite.Key { return suite.PRF(chain, labelMessage) }

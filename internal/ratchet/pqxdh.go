@@ -2,6 +2,7 @@ package ratchet
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 
@@ -124,7 +125,8 @@ func (o *Opening) Sender() []byte { return bytes.Clone(o.sender) }
 
 // Accept is stage 2: given the sender's identity key, which the caller took
 // from the sender bytes and verified, it returns the session and the payload.
-// It returns ErrIdentity when the message was not made with that key. Nothing
+// It returns ErrIdentity when the message was not made with that key, and
+// Decrypt's other errors when its maker broke the rules. Nothing
 // is drawn from rand in this version: the ratchet step waits for the first
 // Encrypt.
 func (o *Opening) Accept(_ io.Reader, sender suite.DHPublic) (*Session, []byte, error) {
@@ -142,8 +144,11 @@ func (o *Opening) Accept(_ io.Reader, sender suite.DHPublic) (*Session, []byte, 
 	// ends its use: Decrypt leaves the session owing a step.
 	s.sending = &sendState{self: o.secrets.Signed}
 	payload, err := s.Decrypt(o.first.message, nil)
+	if errors.Is(err, ErrNotForUs) {
+		return nil, nil, ErrIdentity // another identity derives other header keys
+	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrIdentity, err)
+		return nil, nil, err
 	}
 	return s, payload, nil
 }

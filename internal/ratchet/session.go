@@ -43,8 +43,8 @@ type sendState struct {
 	previous uint32    // PN
 }
 
-// ID names the session: both sides compute the same one, and nobody else can.
-// When two devices contact one another at once, both keep both sessions for
+// ID names the session: both sides compute the same one. It binds everything
+// that was agreed on, and it is no secret. When two devices contact one another at once, both keep both sessions for
 // reading and write in the one with the lower ID (spec/session.md §5.6).
 func (s *Session) ID() [suite.HashSize]byte { return s.id }
 

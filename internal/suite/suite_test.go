@@ -106,3 +106,13 @@ func TestSecretsDoNotFormat(t *testing.T) {
 		}
 	}
 }
+
+// RFC 4231, test case 1 has a shorter key; these bytes were computed with
+// another implementation over a key of 32 times 0x0b and the message "Hi There".
+func TestPRF(t *testing.T) {
+	key, _ := KeyFrom(bytes.Repeat([]byte{0x0b}, KeySize))
+	const want = "198a607eb44bfbc69903a0f1cf2bbdc5ba0aa3f3d9ae3c1c7a3b1696a0b68cf7"
+	if got := fmt.Sprintf("%x", PRF(key, "Hi There").Bytes()); got != want {
+		t.Fatalf("got %s, want %s", got, want)
+	}
+}
