@@ -1,0 +1,209 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+)
+
+// Grant opens a mailbox, or gives an open one more room and time. Grants of
+// one mailbox add up, each id counts once.
+type Grant struct {
+	Address Address
+	ID      Ref
+	Bytes   uint64
+	Expiry  uint64 // when the mailbox may disappear
+	Proof   []byte
+}
+
+// Envelope is one stored message.
+type Envelope struct {
+	Address Address
+	Digest  Digest
+	Expiry  uint64
+	Proof   []byte
+	Bytes   []byte
+	// Replica marks what another member accepted. Members that were away may
+	// see puts in another order, so it may pass the quota, up to twice.
+	Replica bool
+}
+
+// Tombstone deletes envelopes for good, also ones that arrive later. It is kept
+// until Expiry or until the last of its envelopes has expired here.
+type Tombstone struct {
+	Address Address
+	ID      Ref
+	Digests []Digest
+	Expiry  uint64
+	Proof   []byte
+}
+
+// Stored says what a Put did.
+type Stored struct {
+	Fresh   bool // it was not here before
+	Deleted bool // its owner has deleted it: nothing was stored
+}
+
+// OpenMailbox records a grant, and returns once it is on disk.
+func (s *Store) OpenMailbox(ctx context.Context, g Grant) error {
+	if len(g.Proof) > MaxProof {
+		return ErrTooLarge
+	}
+	var seed [8]byte
+	if _, err := io.ReadFull(s.rand, seed[:]); err != nil {
+		return err
+	}
+	generation := binary.BigEndian.Uint64(seed[:])
+	return s.do(ctx, &op{bytes: len(g.Proof), run: func(t *tx) error { return t.grant(g, generation) }})
+}
+
+func (t *tx) grant(g Grant, generation uint64) error {
+	if _, err := t.get(keyGrant(g.Address, g.ID)); !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	m, err := t.mailbox(g.Address)
+	if errors.Is(err, ErrNotFound) {
+		m = mailboxRow{generation: generation, nextSeq: 1}
+	} else if err != nil {
+		return err
+	}
+	m.granted += g.Bytes
+	m.expiry = max(m.expiry, g.Expiry)
+	t.set(keyMailbox(g.Address), m.encode())
+	seq := t.log(KindGrant, g.Address, g.ID, g.Expiry)
+	t.set(keyGrant(g.Address, g.ID), grantRow{log: seq, bytes: g.Bytes, expiry: g.Expiry, proof: g.Proof}.encode())
+	return nil
+}
+
+// Put stores an envelope, and returns once it is on disk. The same digest again
+// changes nothing. It returns ErrNotOpen, ErrQuota, ErrTooLate or ErrFull when
+// there is no room for it.
+func (s *Store) Put(ctx context.Context, e *Envelope) (Stored, error) {
+	if len(e.Bytes) > MaxEnvelope || len(e.Proof) > MaxProof {
+		return Stored{}, ErrTooLarge
+	}
+	var out Stored
+	err := s.do(ctx, &op{bytes: len(e.Bytes) + len(e.Proof), run: func(t *tx) (err error) {
+		out, err = t.put(e)
+		return err
+	}})
+	if err != nil {
+		return Stored{}, err
+	}
+	return out, nil
+}
+
+func (t *tx) put(e *Envelope) (Stored, error) {
+	row, err := t.digest(e.Address, e.Digest)
+	if err == nil {
+		return Stored{Deleted: row.seq == 0}, nil
+	}
+	if !errors.Is(err, ErrNotFound) {
+		return Stored{}, err
+	}
+	m, err := t.mailbox(e.Address)
+	if errors.Is(err, ErrNotFound) {
+		return Stored{}, ErrNotOpen
+	}
+	if err != nil {
+		return Stored{}, err
+	}
+	if err := t.room(m, e); err != nil {
+		return Stored{}, err
+	}
+	size := uint64(len(e.Bytes))
+	x := indexRow{digest: e.Digest, expiry: e.Expiry, size: uint32(size)}
+	x.log = t.log(KindEnvelope, e.Address, e.Digest, e.Expiry)
+	t.set(keyEnvelope(e.Expiry, e.Address, m.nextSeq), encodeEnvelopeRow(e))
+	t.set(keyIndex(e.Address, m.nextSeq), x.encode())
+	t.set(keyDigest(e.Address, e.Digest), digestRow{seq: m.nextSeq}.encode())
+	m.nextSeq++
+	m.used += size
+	t.set(keyMailbox(e.Address), m.encode())
+	t.st.envelopes++
+	t.st.bytes += size
+	return Stored{Fresh: true}, nil
+}
+
+func (t *tx) room(m mailboxRow, e *Envelope) error {
+	quota, size := m.granted, uint64(len(e.Bytes))
+	if e.Replica {
+		quota *= replicaSlack
+	}
+	switch {
+	case e.Expiry > m.expiry:
+		return ErrTooLate
+	case m.used+size > quota:
+		return ErrQuota
+	case t.st.bytes+size > t.s.max:
+		return ErrFull
+	}
+	return nil
+}
+
+// Delete records a tombstone and takes its envelopes away. It returns once that
+// is on disk; their bytes leave the files with the next Purge.
+func (s *Store) Delete(ctx context.Context, d Tombstone) error {
+	if len(d.Digests) > MaxTombstoneDigests || len(d.Proof) > MaxProof {
+		return ErrTooLarge
+	}
+	return s.do(ctx, &op{bytes: len(d.Proof), run: func(t *tx) error { return t.bury(d) }})
+}
+
+func (t *tx) bury(d Tombstone) error {
+	if _, err := t.get(keyTombstone(d.Address, d.ID)); !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	expiry := d.Expiry
+	rows := make([]digestRow, len(d.Digests))
+	for i, dg := range d.Digests {
+		row, err := t.digest(d.Address, dg)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		rows[i] = row
+		if row.seq != 0 {
+			x, err := t.index(d.Address, row.seq)
+			if err != nil {
+				return err
+			}
+			expiry = max(expiry, x.expiry)
+		}
+	}
+	for i, dg := range d.Digests {
+		if rows[i].seq != 0 {
+			t.remove(d.Address, rows[i].seq)
+		}
+		// The tombstone that lasts longest keeps the digest.
+		if rows[i].seq != 0 || rows[i].expiry <= expiry {
+			t.set(keyDigest(d.Address, dg), digestRow{tombstone: d.ID, expiry: expiry}.encode())
+		}
+	}
+	seq := t.log(KindTombstone, d.Address, d.ID, expiry)
+	t.set(keyTombstone(d.Address, d.ID), tombstoneRow{log: seq, expiry: expiry, digests: d.Digests, proof: d.Proof}.encode())
+	return nil
+}
+
+// remove takes an envelope's rows away and gives its room back to the mailbox.
+// A digest that is listed twice is gone the second time.
+func (t *tx) remove(a Address, seq uint64) {
+	x, err := t.index(a, seq)
+	if err != nil {
+		return // gone already; any other error sticks to t
+	}
+	t.del(keyEnvelope(x.expiry, a, seq))
+	t.del(keyIndex(a, seq))
+	t.del(keyDigest(a, x.digest))
+	t.unlog(x.log, KindEnvelope, a, x.digest, x.expiry)
+	t.mark(x.expiry)
+	t.st.envelopes--
+	t.st.bytes -= uint64(x.size)
+	if m, err := t.mailbox(a); err == nil {
+		m.used -= min(m.used, uint64(x.size))
+		t.set(keyMailbox(a), m.encode())
+	}
+}

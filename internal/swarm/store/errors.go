@@ -1,0 +1,26 @@
+package store
+
+import "errors"
+
+var (
+	// ErrClosed is returned after Close.
+	ErrClosed = errors.New("store: closed")
+	// ErrFailed is returned by every write after the disk refused one.
+	ErrFailed = errors.New("store: disk failed, writing stopped")
+	// ErrCorrupt is returned for a row that does not match its checksum or layout.
+	ErrCorrupt = errors.New("store: corrupt row")
+	// ErrVersion is returned for a store of another format.
+	ErrVersion = errors.New("store: unknown version of stored state")
+	// ErrNotOpen is returned for a mailbox that nobody has opened.
+	ErrNotOpen = errors.New("store: mailbox is not open")
+	// ErrQuota is returned when an envelope exceeds what was opened.
+	ErrQuota = errors.New("store: mailbox is full")
+	// ErrFull is returned when the store holds as much as it may.
+	ErrFull = errors.New("store: no room")
+	// ErrTooLate is returned for an envelope that would outlive its mailbox.
+	ErrTooLate = errors.New("store: expires after its mailbox")
+	// ErrTooLarge is returned for a record beyond the limits.
+	ErrTooLarge = errors.New("store: record too large")
+	// ErrNotFound is returned for a record that is not (or no longer) here.
+	ErrNotFound = errors.New("store: no such record")
+)

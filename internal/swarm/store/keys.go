@@ -1,0 +1,94 @@
+package store
+
+import (
+	"encoding/binary"
+
+	"sotto/internal/wire"
+)
+
+// Address is a mailbox's address, Digest an envelope's digest and Ref the name
+// of a record within its mailbox: a grant's or tombstone's id, or a digest.
+type (
+	Address = [32]byte
+	Digest  = [32]byte
+	Ref     = [32]byte
+)
+
+// The key space (spec/swarm.md §4.1). The first byte names the table.
+const (
+	tabDirty     = 'b' // bucket → "" : rows of this bucket were deleted, not yet purged
+	tabDigest    = 'd' // address, digest → live or tombstoned
+	tabEnvelope  = 'e' // bucket, address, seq → checksum, proof, envelope
+	tabGrant     = 'g' // address, id → grant
+	tabIndex     = 'i' // address, seq → digest, expiry, size, log seq
+	tabLog       = 'l' // log seq → kind, address, ref, expiry
+	tabMailbox   = 'm' // address → mailbox
+	tabPeer      = 'p' // node → incarnation, log seq
+	tabTombstone = 't' // address, id → tombstone
+	tabExpiry    = 'x' // expiry, kind, address, ref → ""
+)
+
+var keyState = []byte{'s'}
+
+// bucketOf groups envelopes by the hour they expire in, so that what expires
+// together lies together and leaves the disk without rewriting what stays.
+func bucketOf(expiry uint64) uint32 { return uint32(min(expiry/bucketSeconds, 1<<32-1)) }
+
+func keyDirty(bucket uint32) []byte { return binary.BigEndian.AppendUint32([]byte{tabDirty}, bucket) }
+
+func keyDigest(a Address, d Digest) []byte { return key2(tabDigest, a, d) }
+
+func keyGrant(a Address, id Ref) []byte { return key2(tabGrant, a, id) }
+
+func keyTombstone(a Address, id Ref) []byte { return key2(tabTombstone, a, id) }
+
+func keyMailbox(a Address) []byte { return append([]byte{tabMailbox}, a[:]...) }
+
+func keyPeer(node [32]byte) []byte { return append([]byte{tabPeer}, node[:]...) }
+
+func keyLog(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byte{tabLog}, seq) }
+
+func keyIndex(a Address, seq uint64) []byte {
+	k := make([]byte, 0, 1+32+8)
+	k = append(append(k, tabIndex), a[:]...)
+	return binary.BigEndian.AppendUint64(k, seq)
+}
+
+func keyEnvelope(expiry uint64, a Address, seq uint64) []byte {
+	k := make([]byte, 0, 1+4+32+8)
+	k = binary.BigEndian.AppendUint32(append(k, tabEnvelope), bucketOf(expiry))
+	k = append(k, a[:]...)
+	return binary.BigEndian.AppendUint64(k, seq)
+}
+
+func keyExpiry(expiry uint64, kind Kind, a Address, ref Ref) []byte {
+	k := make([]byte, 0, 1+8+1+32+32)
+	k = binary.BigEndian.AppendUint64(append(k, tabExpiry), expiry)
+	k = append(append(k, byte(kind)), a[:]...)
+	return append(k, ref[:]...)
+}
+
+func parseKeyExpiry(k []byte) (expiry uint64, kind Kind, a Address, ref Ref, err error) {
+	r := wire.NewReader(k)
+	r.Uint8()
+	expiry, kind = r.Uint64(), Kind(r.Uint8())
+	r.Fixed(a[:])
+	r.Fixed(ref[:])
+	return expiry, kind, a, ref, r.Finish()
+}
+
+func key2(table byte, a Address, b [32]byte) []byte {
+	k := make([]byte, 0, 1+64)
+	return append(append(append(k, table), a[:]...), b[:]...)
+}
+
+// upper is the first key after all that begin with prefix; no table is 0xff.
+func upper(prefix []byte) []byte {
+	k := append([]byte(nil), prefix...)
+	for i := len(k) - 1; i >= 0; i-- {
+		if k[i]++; k[i] != 0 {
+			return k[:i+1]
+		}
+	}
+	return nil
+}

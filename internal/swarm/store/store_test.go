@@ -1,0 +1,313 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	testNow    = uint64(1_800_000_000)
+	testExpiry = testNow + 5000
+	farExpiry  = testNow + 30*86400
+)
+
+func address(n int) Address { return sha256.Sum256(fmt.Appendf(nil, "mailbox %d", n)) }
+
+// envelope is a random-looking envelope that is the same for the same n.
+func envelope(a Address, n, size int, expiry uint64) *Envelope {
+	var seed [32]byte
+	copy(seed[:], a[:])
+	binary.BigEndian.PutUint64(seed[24:], uint64(n))
+	b := make([]byte, size)
+	_, _ = rand.NewChaCha8(seed).Read(b)
+	return &Envelope{Address: a, Digest: sha256.Sum256(b), Expiry: expiry, Proof: []byte("proof"), Bytes: b}
+}
+
+func open(t testing.TB, fs vfs.FS) *Store {
+	t.Helper()
+	s, err := Open("store", Options{FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func grant(t testing.TB, s *Store, a Address, bytes uint64) {
+	t.Helper()
+	id := sha256.Sum256(fmt.Appendf(nil, "%x grant of %d", a, bytes))
+	if err := s.OpenMailbox(context.Background(), Grant{Address: a, ID: id, Bytes: bytes, Expiry: farExpiry, Proof: []byte("grant")}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func put(t testing.TB, s *Store, e *Envelope) Stored {
+	t.Helper()
+	out, err := s.Put(context.Background(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func fetchAll(t testing.TB, s *Store, a Address) []Item {
+	t.Helper()
+	p, err := s.Fetch(a, 0, 0, 1000, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Items
+}
+
+func TestPutFetch(t *testing.T) {
+	s := open(t, vfs.NewMem())
+	a, b := address(1), address(2)
+	grant(t, s, a, 1<<20)
+	grant(t, s, b, 1<<20)
+	for i := range 10 {
+		if !put(t, s, envelope(a, i, 4096, testExpiry)).Fresh {
+			t.Fatal("not fresh")
+		}
+	}
+	put(t, s, envelope(b, 1, 4096, testExpiry))
+	if put(t, s, envelope(a, 3, 4096, testExpiry)).Fresh {
+		t.Error("the same envelope is fresh twice")
+	}
+	p, err := s.Fetch(a, 0, 0, 4, 1<<20)
+	if err != nil || len(p.Items) != 4 || !p.More {
+		t.Fatalf("first page: %d items, more %v, %v", len(p.Items), p.More, err)
+	}
+	q, err := s.Fetch(a, p.Generation, p.Next, 100, 1<<20)
+	if err != nil || len(q.Items) != 6 || q.More {
+		t.Fatalf("second page: %d items, more %v, %v", len(q.Items), q.More, err)
+	}
+	for i, it := range append(p.Items, q.Items...) {
+		if want := envelope(a, i, 4096, testExpiry); it.Digest != want.Digest || string(it.Bytes) != string(want.Bytes) {
+			t.Errorf("item %d differs", i)
+		}
+	}
+	if r, _ := s.Fetch(a, p.Generation+1, q.Next, 100, 1<<20); len(r.Items) != 10 {
+		t.Errorf("a foreign generation gave %d items, want all", len(r.Items))
+	}
+	if r, _ := s.Fetch(a, 0, 0, 100, 1); len(r.Items) != 1 || !r.More {
+		t.Error("a page always has one item")
+	}
+	if _, err := s.Fetch(address(3), 0, 0, 1, 1); !errors.Is(err, ErrNotOpen) {
+		t.Errorf("unknown mailbox: %v", err)
+	}
+	if got := s.Stats(); got.Envelopes != 11 || got.Bytes != 11*4096 {
+		t.Errorf("stats %+v", got)
+	}
+}
+
+func TestRoom(t *testing.T) {
+	s, err := Open("store", Options{FS: vfs.NewMem(), MaxBytes: 5 * 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx, a := context.Background(), address(1)
+	if _, err := s.Put(ctx, envelope(a, 0, 4096, testExpiry)); !errors.Is(err, ErrNotOpen) {
+		t.Errorf("not open: %v", err)
+	}
+	grant(t, s, a, 2*4096)
+	grant(t, s, a, 2*4096) // the same grant counts once
+	put(t, s, envelope(a, 0, 4096, testExpiry))
+	put(t, s, envelope(a, 1, 4096, testExpiry))
+	e := envelope(a, 2, 4096, testExpiry)
+	if _, err := s.Put(ctx, e); !errors.Is(err, ErrQuota) {
+		t.Errorf("quota: %v", err)
+	}
+	e.Replica = true
+	put(t, s, e)
+	if _, err := s.Put(ctx, envelope(a, 3, 4096, farExpiry+1)); !errors.Is(err, ErrTooLate) {
+		t.Errorf("outlives its mailbox: %v", err)
+	}
+	grant(t, s, address(2), 1<<20)
+	put(t, s, envelope(address(2), 1, 2*4096, testExpiry))
+	if _, err := s.Put(ctx, envelope(address(2), 2, 4096, testExpiry)); !errors.Is(err, ErrFull) {
+		t.Errorf("store full: %v", err)
+	}
+	if _, err := s.Put(ctx, envelope(address(2), 2, MaxEnvelope+1, testExpiry)); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("too large: %v", err)
+	}
+}
+
+func TestTombstoneWins(t *testing.T) {
+	s := open(t, vfs.NewMem())
+	ctx, a := context.Background(), address(1)
+	grant(t, s, a, 1<<20)
+	here, later := envelope(a, 1, 4096, testExpiry), envelope(a, 2, 4096, testExpiry)
+	put(t, s, here)
+	d := Tombstone{Address: a, ID: Ref{1}, Digests: []Digest{here.Digest, later.Digest, here.Digest}, Expiry: testNow + 100}
+	for range 2 {
+		if err := s.Delete(ctx, d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, e := range []*Envelope{here, later} {
+		if out := put(t, s, e); out.Fresh || !out.Deleted {
+			t.Errorf("deleted envelope came back: %+v", out)
+		}
+	}
+	if n := len(fetchAll(t, s, a)); n != 0 {
+		t.Errorf("%d items left", n)
+	}
+	if got := s.Stats(); got != (Stats{}) {
+		t.Errorf("stats %+v", got)
+	}
+	// It outlives the envelope, not only its own date.
+	if _, err := s.ExpireBefore(ctx, testExpiry-1); err != nil {
+		t.Fatal(err)
+	}
+	if !put(t, s, here).Deleted {
+		t.Error("tombstone forgotten before the envelope expired")
+	}
+	if _, err := s.ExpireBefore(ctx, testExpiry); err != nil {
+		t.Fatal(err)
+	}
+	if ok, _ := s.Has(KindEnvelope, a, here.Digest); ok {
+		t.Error("tombstone's rows stay for ever")
+	}
+}
+
+func TestLogAndRecords(t *testing.T) {
+	s := open(t, vfs.NewMem())
+	ctx, a := context.Background(), address(1)
+	grant(t, s, a, 1<<20)
+	e := envelope(a, 1, 4096, testExpiry)
+	put(t, s, e)
+	put(t, s, envelope(a, 2, 4096, farExpiry))
+	if err := s.Delete(ctx, Tombstone{Address: a, ID: Ref{9}, Digests: []Digest{{1}}, Expiry: farExpiry, Proof: []byte("stone")}); err != nil {
+		t.Fatal(err)
+	}
+	var kinds []Kind
+	for next, more := uint64(0), true; more; {
+		var entries []LogEntry
+		var err error
+		if entries, next, more, err = s.Log(next, 2); err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range entries {
+			kinds = append(kinds, x.Kind)
+			if r, err := s.Record(x.Kind, x.Address, x.Ref); err != nil || r.Expiry != x.Expiry || len(r.Proof) == 0 {
+				t.Errorf("record of %+v: %v", x, err)
+			}
+		}
+	}
+	if fmt.Sprint(kinds) != "[1 2 2 3]" {
+		t.Errorf("log holds kinds %v", kinds)
+	}
+	if n, err := s.ExpireBefore(ctx, testExpiry); err != nil || n != 1 {
+		t.Fatalf("expired %d, %v", n, err)
+	}
+	if entries, _, _, _ := s.Log(0, 100); len(entries) != 3 {
+		t.Errorf("%d entries after expiry, want 3", len(entries))
+	}
+	if _, err := s.Record(KindEnvelope, a, e.Digest); !errors.Is(err, ErrNotFound) {
+		t.Errorf("expired record: %v", err)
+	}
+	if err := s.SetPeerCursor([32]byte{7}, 5, 6); err != nil {
+		t.Fatal(err)
+	}
+	if i, q, err := s.PeerCursor([32]byte{7}); err != nil || i != 5 || q != 6 {
+		t.Errorf("cursor %d %d %v", i, q, err)
+	}
+}
+
+func TestReopen(t *testing.T) {
+	fs := vfs.NewMem()
+	s := open(t, fs)
+	a := address(1)
+	grant(t, s, a, 1<<20)
+	put(t, s, envelope(a, 1, 4096, testExpiry))
+	inc := s.Incarnation()
+	p, _ := s.Fetch(a, 0, 0, 10, 1<<20)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(context.Background(), envelope(a, 2, 4096, testExpiry)); !errors.Is(err, ErrClosed) {
+		t.Errorf("put after close: %v", err)
+	}
+	s = open(t, fs)
+	if s.Incarnation() != inc {
+		t.Error("incarnation changed")
+	}
+	put(t, s, envelope(a, 2, 4096, testExpiry))
+	if q, err := s.Fetch(a, p.Generation, p.Next, 10, 1<<20); err != nil || len(q.Items) != 1 {
+		t.Errorf("resumed with %d items, %v", len(q.Items), err)
+	}
+	if other := open(t, vfs.NewMem()); other.Incarnation() == inc {
+		t.Error("two stores with one incarnation")
+	}
+}
+
+func TestUnknownVersionIsRefused(t *testing.T) {
+	fs := vfs.NewMem()
+	s := open(t, fs)
+	if err := s.db.Set(keyState, []byte{formatVersion + 1}, pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Close()
+	if _, err := Open("store", Options{FS: fs}); !errors.Is(err, ErrVersion) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestDamagedRowIsNotGivenOut(t *testing.T) {
+	s := open(t, vfs.NewMem())
+	a := address(1)
+	grant(t, s, a, 1<<20)
+	e := envelope(a, 1, 4096, testExpiry)
+	put(t, s, e)
+	row := encodeEnvelopeRow(e)
+	row[len(row)-1] ^= 1
+	if err := s.db.Set(keyEnvelope(e.Expiry, a, 1), row, pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Fetch(a, 0, 0, 10, 1<<20); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestConcurrentPuts(t *testing.T) {
+	s := open(t, vfs.NewMem())
+	var wg sync.WaitGroup
+	for m := range 4 {
+		a := address(m)
+		grant(t, s, a, 1<<22)
+		for i := range 50 {
+			wg.Go(func() {
+				if _, err := s.Put(context.Background(), envelope(a, i, 4096, testExpiry)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	for m := range 4 {
+		seen := map[Digest]bool{}
+		for _, it := range fetchAll(t, s, address(m)) {
+			seen[it.Digest] = true
+		}
+		if len(seen) != 50 {
+			t.Errorf("mailbox %d has %d envelopes", m, len(seen))
+		}
+	}
+}

@@ -1,0 +1,182 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// op is one change, run by the writer inside a batch. run makes all its checks
+// before its first write: an error it returns refuses this operation alone.
+type op struct {
+	run   func(*tx) error
+	bytes int
+	done  chan error
+}
+
+// tx is the batch that a group of operations shares. A failure of the engine
+// sticks, and fails the whole group.
+type tx struct {
+	s   *Store
+	b   *pebble.Batch
+	st  state
+	err error
+}
+
+// write is the writer's goroutine, owned by Store and ended by Close. While
+// one group is on its way to the disk the next one gathers (group commit).
+func (s *Store) write() {
+	defer close(s.done)
+	for {
+		select {
+		case o := <-s.ops:
+			s.commit(s.gather(o))
+		case <-s.stop:
+			s.drain()
+			return
+		}
+	}
+}
+
+func (s *Store) gather(first *op) []*op {
+	group, bytes := []*op{first}, first.bytes
+	for len(group) < groupMaxOps && bytes < groupMaxBytes {
+		select {
+		case o := <-s.ops:
+			group = append(group, o)
+			bytes += o.bytes
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+// drain answers what was queued when the store closed.
+func (s *Store) drain() {
+	for {
+		select {
+		case o := <-s.ops:
+			o.done <- ErrClosed
+		default:
+			return
+		}
+	}
+}
+
+// commit runs a group in one batch, syncs it, and answers its operations.
+func (s *Store) commit(group []*op) {
+	results := make([]error, len(group))
+	t := &tx{s: s, b: s.db.NewIndexedBatch(), st: s.state}
+	defer t.b.Close()
+	for i, o := range group {
+		if results[i] = o.run(t); t.err != nil {
+			break
+		}
+	}
+	err := t.finish()
+	if err == nil {
+		s.state = t.st
+		s.publish()
+	}
+	for i, o := range group {
+		if err != nil {
+			results[i] = err
+		}
+		o.done <- results[i]
+	}
+}
+
+func (t *tx) finish() error {
+	if t.err == nil && !t.b.Empty() {
+		t.set(keyState, t.st.encode())
+	}
+	if t.err == nil && !t.b.Empty() {
+		t.fail(t.b.Commit(pebble.Sync))
+	}
+	if err := t.s.fs.err(); err != nil {
+		return fmt.Errorf("%w: %w", ErrFailed, err)
+	}
+	return t.err
+}
+
+func (t *tx) fail(err error) {
+	if t.err == nil && err != nil {
+		t.err = fmt.Errorf("store: engine: %w", err)
+	}
+}
+
+// get returns a copy of a row, or ErrNotFound.
+func (t *tx) get(key []byte) ([]byte, error) {
+	if t.err != nil {
+		return nil, t.err
+	}
+	v, err := getCopy(t.b, key)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		t.fail(err)
+	}
+	return v, err
+}
+
+func (t *tx) set(key, value []byte) { t.fail(t.b.Set(key, value, nil)) }
+
+func (t *tx) del(key []byte) { t.fail(t.b.Delete(key, nil)) }
+
+// log appends a change to the replication log.
+func (t *tx) log(kind Kind, a Address, ref Ref, expiry uint64) uint64 {
+	seq := t.st.nextLog
+	t.st.nextLog++
+	t.set(keyLog(seq), LogEntry{Kind: kind, Address: a, Ref: ref, Expiry: expiry}.encode())
+	t.set(keyExpiry(expiry, kind, a, ref), nil)
+	return seq
+}
+
+// unlog takes a change back out of the log when its record disappears.
+func (t *tx) unlog(seq uint64, kind Kind, a Address, ref Ref, expiry uint64) {
+	t.del(keyLog(seq))
+	t.del(keyExpiry(expiry, kind, a, ref))
+}
+
+func (t *tx) mailbox(a Address) (mailboxRow, error) {
+	v, err := t.get(keyMailbox(a))
+	if err != nil {
+		return mailboxRow{}, err
+	}
+	m, err := parseMailboxRow(v)
+	t.fail(err)
+	return m, err
+}
+
+func (t *tx) digest(a Address, d Digest) (digestRow, error) {
+	v, err := t.get(keyDigest(a, d))
+	if err != nil {
+		return digestRow{}, err
+	}
+	row, err := parseDigestRow(v)
+	t.fail(err)
+	return row, err
+}
+
+func (t *tx) index(a Address, seq uint64) (indexRow, error) {
+	v, err := t.get(keyIndex(a, seq))
+	if err != nil {
+		return indexRow{}, err
+	}
+	x, err := parseIndexRow(v)
+	t.fail(err)
+	return x, err
+}
+
+// getCopy reads one row from a batch or the database.
+func getCopy(r pebble.Reader, key []byte) ([]byte, error) {
+	v, closer, err := r.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("store: read: %w", err)
+	}
+	out := append([]byte(nil), v...)
+	return out, closer.Close()
+}
