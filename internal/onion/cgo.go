@@ -18,10 +18,11 @@ var _ [maxBody - BodySize]struct{} // a body of ours fits
 // stream S over the rest, seeded by the new tag. It is generic in the length
 // of the body, up to maxBody.
 type uiv struct {
-	jBlock cipher.Block // K_B
-	jHash  polyvalKey   // K_U
-	sBlock cipher.Block // K
-	sHash  polyvalKey   // B
+	jBlock cipher.Block        // K_B
+	jHash  polyvalKey          // K_U
+	sBlock cipher.Block        // K
+	sHash  polyvalKey          // B
+	iv     [aes.BlockSize]byte // scratch: what NewCTR is given must not be allocated per cell
 }
 
 // init takes J ‖ S = K_B ‖ K_U ‖ K ‖ B.
@@ -78,26 +79,25 @@ func (u *uiv) tweak(t *[TagSize]byte, ad byte, right []byte) [16]byte {
 
 // stream XORs PRF(S, left, 0) into right.
 func (u *uiv) stream(left, right []byte) {
-	iv := u.counter(left, len(right))
-	cipher.NewCTR(u.sBlock, iv[:]).XORKeyStream(right, right)
+	u.setCounter(left, len(right))
+	cipher.NewCTR(u.sBlock, u.iv[:]).XORKeyStream(right, right)
 }
 
 // keyStream XORs PRF(S, n, 1) into out. size is that of a body's right part:
 // the stream starts at the first block that PRF(S, n, 0) does not reach.
 func (u *uiv) keyStream(n *[nonceSize]byte, size int, out []byte) {
-	iv := u.counter(n[:], size)
-	iv[len(iv)-1] |= byte(aesBlocks(size))
-	cipher.NewCTR(u.sBlock, iv[:]).XORKeyStream(out, out)
+	u.setCounter(n[:], size)
+	u.iv[len(u.iv)-1] |= byte(aesBlocks(size))
+	cipher.NewCTR(u.sBlock, u.iv[:]).XORKeyStream(out, out)
 }
 
-// counter is UH(B, tweak) with its low bits cleared, as many as count the
-// blocks of both streams: two tweaks share all of their blocks or none, and no
-// carry leaves the last byte.
-func (u *uiv) counter(tweak []byte, size int) [aes.BlockSize]byte {
-	iv := u.sHash.block(fieldElement{}, tweak).bytes()
+// setCounter makes iv UH(B, tweak) with its low bits cleared, as many as count
+// the blocks of both streams: two tweaks share all of their blocks or none,
+// and no carry leaves the last byte.
+func (u *uiv) setCounter(tweak []byte, size int) {
+	u.iv = u.sHash.block(fieldElement{}, tweak).bytes()
 	blocks := aesBlocks(size) + aesBlocks(layerSize)
-	iv[len(iv)-1] &= 0xff << bits.Len(uint(blocks-1))
-	return iv
+	u.iv[len(u.iv)-1] &= 0xff << bits.Len(uint(blocks-1))
 }
 
 func aesBlocks(n int) int { return (n + aes.BlockSize - 1) / aes.BlockSize }

@@ -56,7 +56,7 @@ func StartHandshake(rand io.Reader, relay identity.NodeID, onionKey suite.DHPubl
 		return nil, nil, err
 	}
 	out := append(make([]byte, 0, HandshakeSize), Version, class)
-	state, skin, err := circuitNtor(class).start(x, kem, relay, onionKey, padded)
+	state, skin, err := circuitNtor(class, nil).start(x, kem, relay, onionKey, padded)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -83,16 +83,24 @@ func (h *ClientHandshake) Finish(created []byte) (*Keys, []byte, error) {
 	return keysFrom(stream), message, nil
 }
 
+// Reply sees the class and the message of a client's CREATE and returns the
+// message to send back, at most MaxServerMessage long. Its error refuses the
+// circuit.
+type Reply func(class Class, message []byte) ([]byte, error)
+
 // AnswerHandshake checks a client's CREATE bytes and makes the CREATED bytes
-// and the hop's keys. reply sees the class and the client's message and
-// returns the message to send back, at most MaxServerMessage long; its error
-// refuses the circuit. rand gives 32 bytes.
-func AnswerHandshake(rand io.Reader, relay identity.NodeID, onionSecret suite.DHPrivate, create []byte, reply func(class Class, message []byte) ([]byte, error)) (created []byte, keys *Keys, err error) {
+// and the hop's keys. rand gives 32 bytes. Where a relay has changed its onion
+// key lately, it tries the other one after ErrOnionKey, which costs nothing.
+func AnswerHandshake(rand io.Reader, relay identity.NodeID, onionSecret suite.DHPrivate, create []byte, reply Reply) (created []byte, keys *Keys, err error) {
+	return answerHandshake(rand, suite.KEMPublic.Encapsulate, relay, onionSecret, create, reply)
+}
+
+func answerHandshake(rand io.Reader, kem encapsulator, relay identity.NodeID, onionSecret suite.DHPrivate, create []byte, reply Reply) (created []byte, keys *Keys, err error) {
 	class, skin, err := parseCreate(create)
 	if err != nil {
 		return nil, nil, err
 	}
-	server, padded, err := circuitNtor(class).receive(relay, onionSecret, skin)
+	server, padded, err := circuitNtor(class, kem).receive(relay, onionSecret, skin)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -40,17 +40,19 @@ type ntor struct {
 	protoID      string
 	verification string // VER: what both sides must agree on beforehand
 	kem          bool
-	encapsulate  func(suite.KEMPublic) (shared, ciphertext []byte, err error)
+	encapsulate  encapsulator // the relay's; tests fix its randomness
 }
+
+type encapsulator func(suite.KEMPublic) (shared, ciphertext []byte, err error)
 
 // circuitNtor is the handshake of CREATE: its version and class are agreed on
 // through VER.
-func circuitNtor(class Class) *ntor {
+func circuitNtor(class Class, kem encapsulator) *ntor {
 	return &ntor{
 		protoID:      ntorProtoID,
 		verification: "circuit" + string([]byte{Version, class}),
 		kem:          true,
-		encapsulate:  suite.KEMPublic.Encapsulate,
+		encapsulate:  kem,
 	}
 }
 
