@@ -108,7 +108,22 @@ func OpenCard(root suite.VerifyKey, p Period, sealed []byte) (*Card, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, c.Verify(root, p)
+	if err := c.Verify(root, p); err != nil {
+		return nil, err
+	}
+	if !allZero(padded[CardSize:]) {
+		return nil, fmt.Errorf("sealed card: padding is not zero: %w", ErrFormat)
+	}
+	return c, nil
+}
+
+func allZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func cardKey(root suite.VerifyKey, p Period) suite.Key {

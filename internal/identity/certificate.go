@@ -151,7 +151,10 @@ func ParseCertificate(b []byte) (*Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, finish(r, "certificate")
+	if err := finish(r, "certificate"); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 func readCertificate(r *wire.Reader) (*Certificate, error) {

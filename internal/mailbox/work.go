@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"slices"
 	"time"
 
 	"sotto/internal/identity"
@@ -15,8 +16,8 @@ import (
 const (
 	// DefaultWorkBits is the fixed price: solving takes some 20 to 50 ms on
 	// one core, checking takes one hash.
-	DefaultWorkBits = 19
-	// MaxWorkBits is the dearest quote that a client accepts: about a minute.
+	DefaultWorkBits = 18
+	// MaxWorkBits is the dearest quote that a client accepts: a minute or two.
 	MaxWorkBits = 30
 	// QuoteLife is how long a quote counts, so that work can be done ahead.
 	QuoteLife = time.Hour
@@ -115,6 +116,13 @@ func readQuote(r *wire.Reader) (q WorkQuote) {
 func (w *Work) append(b []byte) []byte { return wire.AppendUint64(w.Quote.append(b), w.Nonce) }
 
 func readWork(r *wire.Reader) Work { return Work{Quote: readQuote(r), Nonce: r.Uint64()} }
+
+// MedianQuote returns the quote of the median price, which no minority of
+// members can move; quotes must not be empty.
+func MedianQuote(quotes []WorkQuote) WorkQuote {
+	sorted := slices.SortedFunc(slices.Values(quotes), func(a, b WorkQuote) int { return int(a.Bits) - int(b.Bits) })
+	return sorted[len(sorted)/2]
+}
 
 // SolveWork finds work for a purpose at a quote's price. It asks stop, unless
 // nil, every millisecond or so, and returns ErrStopped when it says true.
