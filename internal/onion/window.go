@@ -19,6 +19,9 @@ const (
 	StreamWindow = 512 << 10
 	// StreamStep is how many bytes one SENDME of a stream acknowledges.
 	StreamStep = 32 << 10
+	// MaxStreams is how many streams one circuit may have open at once: more
+	// than a client needs, few enough to bound what one circuit can occupy.
+	MaxStreams = 64
 )
 
 // ErrWindow is returned for a SENDME that acknowledges nothing that was sent,
