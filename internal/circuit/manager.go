@@ -1,0 +1,293 @@
+package circuit
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"sotto/internal/directory"
+	"sotto/internal/identity"
+	"sotto/internal/link"
+)
+
+// Config describes a Manager. Directory and Endpoint are required.
+type Config struct {
+	Directory directory.Source
+	// Endpoint is a client's endpoint. The Manager does not close it.
+	Endpoint *link.Endpoint
+	// State keeps the guards. Default: they are forgotten at Close.
+	State GuardStore
+	// Now is the clock of ages. Default: time.Now.
+	Now func() time.Time
+	// Rand is read under a lock. Default: crypto/rand.
+	Rand io.Reader
+	// Logger gets counts and causes, never who is at the end of a path.
+	// Default: none.
+	Logger *slog.Logger
+	// Idle is how many unused circuits are kept ready. Default: DefaultIdle.
+	Idle int
+	// OnEvent is called in order from one goroutine; it must not block for
+	// long nor call Close. Default: none.
+	OnEvent func(Event)
+}
+
+// Manager owns all circuits of a client. Its methods are safe for concurrent
+// use.
+type Manager struct {
+	cfg    Config
+	rand   *lockedReader
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	kick   chan struct{} // holds one: plan again
+	events chan Event
+
+	mu       sync.Mutex // guards what follows
+	closed   bool
+	guards   *guardSet
+	unsaved  bool // the sample changed
+	inUse    identity.NodeID
+	circuits map[uint64]*circuit
+	builds   map[*build]struct{}
+	lastID   uint64
+	changed  chan struct{} // closed and replaced when circuits or builds change
+	failures int           // builds that failed in a row
+	retryAt  time.Time     // no build before it
+	lastErr  error         // of the last build that failed
+	avoid    map[identity.NodeID]time.Time
+}
+
+// NewManager loads the guards and starts to keep circuits ready.
+func NewManager(cfg Config) (*Manager, error) {
+	if cfg.Directory == nil || cfg.Endpoint == nil {
+		return nil, errors.New("circuit: a manager needs a directory and an endpoint")
+	}
+	cfg.fill()
+	guards, err := loadGuards(cfg.State)
+	if err != nil {
+		return nil, err
+	}
+	m := &Manager{
+		cfg:      cfg,
+		rand:     &lockedReader{r: cfg.Rand},
+		kick:     make(chan struct{}, 1),
+		events:   make(chan Event, eventQueue),
+		guards:   guards,
+		circuits: make(map[uint64]*circuit),
+		builds:   make(map[*build]struct{}),
+		changed:  make(chan struct{}),
+		avoid:    make(map[identity.NodeID]time.Time),
+	}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.wg.Go(m.maintain)
+	m.wg.Go(m.eventLoop)
+	return m, nil
+}
+
+func (cfg *Config) fill() {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Idle <= 0 {
+		cfg.Idle = DefaultIdle
+	}
+	cfg.Idle = min(cfg.Idle, maxIdle)
+	if cfg.OnEvent == nil {
+		cfg.OnEvent = func(Event) {}
+	}
+}
+
+func loadGuards(store GuardStore) (*guardSet, error) {
+	if store == nil {
+		return &guardSet{}, nil
+	}
+	b, err := store.Load()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrGuardState, err)
+	}
+	if len(b) == 0 {
+		return &guardSet{}, nil
+	}
+	return parseGuards(b)
+}
+
+// Close ends all circuits and returns when every goroutine has ended.
+func (m *Manager) Close() error {
+	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		m.wg.Wait()
+		return nil
+	}
+	m.closed = true
+	live := slices.Collect(maps.Values(m.circuits))
+	m.mu.Unlock()
+	m.cancel()
+	for _, c := range live {
+		c.fail(ErrClosed)
+	}
+	m.wg.Wait()
+	return m.saveGuards()
+}
+
+// saveGuards stores the sample if it changed.
+func (m *Manager) saveGuards() error {
+	m.mu.Lock()
+	save := m.unsaved && m.cfg.State != nil
+	m.unsaved = false
+	b := m.guards.encode()
+	m.mu.Unlock()
+	if !save {
+		return nil
+	}
+	if err := m.cfg.State.Save(b); err != nil {
+		return fmt.Errorf("%w: %w", ErrGuardState, err)
+	}
+	return nil
+}
+
+// maintain keeps circuits ready and ends old ones until the Manager is closed.
+func (m *Manager) maintain() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-m.kick:
+		case <-m.ctx.Done():
+			return
+		}
+		ended, next := m.plan()
+		for c, why := range ended {
+			c.fail(why)
+		}
+		if err := m.saveGuards(); err != nil {
+			m.cfg.Logger.Warn("circuit: guards were not stored", "error", err)
+		}
+		timer.Reset(next)
+	}
+}
+
+// kickMaintain makes maintain plan again soon.
+func (m *Manager) kickMaintain() {
+	select {
+	case m.kick <- struct{}{}:
+	default:
+	}
+}
+
+// changedLocked wakes everyone who waits for a circuit.
+func (m *Manager) changedLocked() {
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+// NewPath ends all circuits and builds others. Streams end with a *DeadError.
+func (m *Manager) NewPath() {
+	m.mu.Lock()
+	live := slices.Collect(maps.Values(m.circuits))
+	m.mu.Unlock()
+	for _, c := range live {
+		c.fail(errNewPath)
+	}
+	m.kickMaintain()
+}
+
+// WaitReady returns when a circuit is ready.
+func (m *Manager) WaitReady(ctx context.Context) error {
+	for {
+		m.mu.Lock()
+		ready, changed, err := false, m.changed, m.lastErr
+		for _, c := range m.circuits {
+			ready = ready || !c.dead()
+		}
+		m.mu.Unlock()
+		if ready {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return noCircuit(ctx.Err(), err)
+		case <-m.ctx.Done():
+			return ErrClosed
+		}
+	}
+}
+
+// noCircuit joins why the waiting ended with why there was no circuit.
+func noCircuit(waited, last error) error {
+	if last == nil {
+		return fmt.Errorf("%w: %w", ErrNoCircuit, waited)
+	}
+	return fmt.Errorf("%w: %w: %w", ErrNoCircuit, waited, last)
+}
+
+// Paths describes all circuits, oldest first, and those being built.
+func (m *Manager) Paths() []PathInfo {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []PathInfo
+	for _, c := range m.circuits {
+		if !c.dead() {
+			out = append(out, c.infoLocked())
+		}
+	}
+	for b := range m.builds {
+		p := b.path
+		out = append(out, PathInfo{
+			ID: b.id, Guard: hopOf(p.Guard), Middle: hopOf(p.Middle), Exit: hopOf(p.Exit), State: PathBuilding,
+		})
+	}
+	slices.SortFunc(out, func(a, b PathInfo) int { return int(int64(a.ID) - int64(b.ID)) })
+	return out
+}
+
+// infoLocked needs Manager.mu.
+func (c *circuit) infoLocked() PathInfo {
+	state := PathReady
+	switch {
+	case c.retired:
+		state = PathRetiring
+	case c.used:
+		state = PathInUse
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return PathInfo{
+		ID: c.id, Guard: hopOf(c.path.Guard), Middle: hopOf(c.path.Middle), Exit: hopOf(c.path.Exit),
+		State: state, Isolation: c.iso, BuiltAt: c.builtAt, RTT: c.rtt, Streams: len(c.streams),
+	}
+}
+
+// probeToken returns a token for a PROBE.
+func (m *Manager) probeToken() (token [8]byte, err error) {
+	_, err = io.ReadFull(m.rand, token[:])
+	return token, err
+}
+
+// lockedReader makes any source of randomness safe for concurrent use.
+type lockedReader struct {
+	mu sync.Mutex
+	r  io.Reader
+}
+
+// Read implements io.Reader.
+func (l *lockedReader) Read(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.r.Read(p)
+}

@@ -1,0 +1,210 @@
+package circuit
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"sotto/internal/directory"
+	"sotto/internal/identity"
+)
+
+// request is one caller's wish for a stream.
+type request struct {
+	iso    Isolation
+	target directory.Node
+	avoid  []Isolation
+	builds int // that were started for it
+}
+
+// OpenStream returns a stream to target over a circuit that belongs to iso
+// alone. It takes a circuit that stands, or else waits for one. Nothing is sent
+// before the first Write. The error is ErrUnknownTarget, ErrClosed or ErrLimit,
+// or wraps directory.ErrTooSmall or ErrNoCircuit.
+func (m *Manager) OpenStream(ctx context.Context, iso Isolation, target identity.NodeID, options ...Option) (*Stream, error) {
+	node, ok := m.cfg.Directory.Current().Node(target)
+	if !ok {
+		return nil, ErrUnknownTarget
+	}
+	r := &request{iso: iso, target: node}
+	for _, o := range options {
+		o(r)
+	}
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	hedge := time.NewTimer(hedgeAfter)
+	defer hedge.Stop()
+	wanted := 1
+	for {
+		s, changed, again, err := m.tryOpen(r, wanted)
+		if s != nil || err != nil {
+			return s, err
+		}
+		var retry <-chan time.Time
+		if again > 0 {
+			t := time.NewTimer(again)
+			defer t.Stop()
+			retry = t.C
+		}
+		select {
+		case <-changed:
+		case <-retry:
+		case <-hedge.C:
+			wanted = 2
+		case <-ctx.Done():
+			m.mu.Lock()
+			last := m.lastErr
+			m.mu.Unlock()
+			return nil, noCircuit(ctx.Err(), last)
+		case <-m.ctx.Done():
+			return nil, ErrClosed
+		}
+	}
+}
+
+// tryOpen returns a stream if a circuit for r stands. Otherwise it sees to it
+// that as many as wanted are being built, and returns what to wait for.
+func (m *Manager) tryOpen(r *request, wanted int) (_ *Stream, changed <-chan struct{}, again time.Duration, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil, nil, 0, ErrClosed
+	}
+	if c := m.pickLocked(r); c != nil {
+		if s := m.assignLocked(c, r); s != nil {
+			return s, nil, 0, nil
+		}
+	}
+	again, err = m.buildForLocked(r, wanted)
+	return nil, m.changed, again, err
+}
+
+// pickLocked chooses a circuit for r: one of its own, else an idle one, the
+// guard in use preferred, else none.
+func (m *Manager) pickLocked(r *request) *circuit {
+	exits := m.exitsOfLocked(r.avoid)
+	var best *circuit
+	for _, c := range m.circuits {
+		if m.fitsLocked(c, r, exits) && (best == nil || m.betterLocked(c, best)) {
+			best = c
+		}
+	}
+	return best
+}
+
+// fitsLocked reports whether r may use c.
+func (m *Manager) fitsLocked(c *circuit, r *request, exits []directory.Node) bool {
+	if c.retired || c.used && c.iso != r.iso || c.dead() {
+		return false
+	}
+	return pathFits(c.path, r, exits) && c.takesStreams()
+}
+
+// pathFits reports whether a path serves r's target under the diversity rules
+// and avoids the given exits.
+func pathFits(p directory.Path, r *request, exits []directory.Node) bool {
+	for _, n := range []directory.Node{p.Guard, p.Middle, p.Exit} {
+		if directory.Conflict(n, r.target) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(exits, func(n directory.Node) bool { return directory.Conflict(n, p.Exit) })
+}
+
+// betterLocked prefers a circuit that is in use already, then the guard in use,
+// then the older one.
+func (m *Manager) betterLocked(a, b *circuit) bool {
+	if a.used != b.used {
+		return a.used
+	}
+	if first := a.path.Guard.ID == m.inUse; first != (b.path.Guard.ID == m.inUse) {
+		return first
+	}
+	return a.id < b.id
+}
+
+// exitsOfLocked returns the exits of the circuits that stand for isolations.
+func (m *Manager) exitsOfLocked(isolations []Isolation) []directory.Node {
+	var out []directory.Node
+	for _, c := range m.circuits {
+		if c.used && !c.dead() && slices.Contains(isolations, c.iso) {
+			out = append(out, c.path.Exit)
+		}
+	}
+	return out
+}
+
+// assignLocked gives c to r and opens the stream; nil if c died meanwhile.
+func (m *Manager) assignLocked(c *circuit, r *request) *Stream {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return nil
+	}
+	now := m.cfg.Now()
+	if !c.used {
+		c.used, c.iso, c.usedAt = true, r.iso, now
+		m.kickMaintain() // an idle one is to be replaced
+	}
+	c.lastUse = now
+	return c.openLocked(r.target.ID)
+}
+
+// buildForLocked sees to it that wanted builds that would serve r are under
+// way. again is when to try next if none may start now.
+func (m *Manager) buildForLocked(r *request, wanted int) (again time.Duration, err error) {
+	exits := m.exitsOfLocked(r.avoid)
+	under := 0
+	for b := range m.builds {
+		if pathFits(b.path, r, exits) {
+			under++
+		}
+	}
+	if under >= wanted {
+		return 0, nil
+	}
+	now := m.cfg.Now()
+	if wait := m.retryAt.Sub(now); wait > 0 {
+		return wait, nil
+	}
+	if len(m.circuits)+len(m.builds) >= maxCircuits {
+		return 0, ErrLimit
+	}
+	if len(m.builds) >= maxBuilds {
+		return 0, nil
+	}
+	return 0, m.startForLocked(r, exits, now)
+}
+
+// startForLocked starts a build for r, over the first guard that does not
+// conflict with the target; over the next one for each further build.
+func (m *Manager) startForLocked(r *request, exits []directory.Node, now time.Time) error {
+	d := m.cfg.Directory.Current()
+	avoidExits := make([]identity.NodeID, len(exits))
+	for i, n := range exits {
+		avoidExits[i] = n.ID
+	}
+	guards := slices.DeleteFunc(m.guards.usable(now, d), func(n directory.Node) bool {
+		return directory.Conflict(n, r.target)
+	})
+	if len(guards) == 0 {
+		return directory.ErrTooSmall
+	}
+	guard := guards[min(r.builds, len(guards)-1, 1)]
+	path, err := d.ChoosePath(m.rand, directory.PathRequest{
+		Guard: guard.ID, Target: r.target.ID, Avoid: m.avoidedLocked(now, d), AvoidExits: avoidExits,
+	})
+	if errors.Is(err, directory.ErrTooSmall) && len(m.avoid) > 0 {
+		// Better a node that failed a moment ago than none.
+		path, err = d.ChoosePath(m.rand, directory.PathRequest{
+			Guard: guard.ID, Target: r.target.ID, AvoidExits: avoidExits,
+		})
+	}
+	if err != nil {
+		return err
+	}
+	r.builds++
+	m.startLocked(path)
+	return nil
+}
