@@ -1,0 +1,155 @@
+package relay
+
+import (
+	"fmt"
+
+	"sotto/internal/identity"
+	"sotto/internal/onion"
+)
+
+// recognised processes the messages of a cell for this relay, and acknowledges
+// the cell if it is due (spec/circuit.md §4.4, §4.5).
+func (c *circuit) recognised(payload []byte, tag onion.Tag) error {
+	data, err := c.unpacker.Feed(payload, c.handle)
+	if err != nil {
+		return err
+	}
+	if data && c.received.Received() {
+		return c.sender.send(onion.Sendme(tag))
+	}
+	return nil
+}
+
+// handle processes one message. An error destroys the circuit.
+func (c *circuit) handle(m onion.Message) error {
+	switch m.Command {
+	case onion.MsgData:
+		return c.handleData(m)
+	case onion.MsgSendme:
+		return c.handleSendme(m)
+	case onion.MsgBegin:
+		return c.handleBegin(m)
+	case onion.MsgEnd:
+		return c.handleEnd(m)
+	case onion.MsgExtend:
+		return c.handleExtend(m)
+	case onion.MsgProbe:
+		token, err := m.Token()
+		if err != nil {
+			return err
+		}
+		return c.sender.send(onion.ProbeReply(token))
+	case onion.MsgDrop:
+		return nil
+	}
+	return fmt.Errorf("%w: %v from a client", errProtocol, m.Command)
+}
+
+func (c *circuit) handleData(m onion.Message) error {
+	if m.Stream == 0 || len(m.Data) == 0 {
+		return errProtocol
+	}
+	if s := c.stream(m.Stream); s != nil {
+		return s.enqueue(m.Data)
+	}
+	return nil
+}
+
+func (c *circuit) handleSendme(m onion.Message) error {
+	tag, err := m.SendmeTag()
+	if err != nil {
+		return err
+	}
+	if m.Stream == 0 {
+		return c.sender.acknowledge(tag)
+	}
+	if s := c.stream(m.Stream); s != nil {
+		return c.sender.acknowledgeStream(s)
+	}
+	return nil
+}
+
+func (c *circuit) handleEnd(m onion.Message) error {
+	why, err := m.Reason()
+	if err != nil {
+		return err
+	}
+	s := c.stream(m.Stream)
+	switch {
+	case s == nil:
+	case why == onion.ReasonDone:
+		s.finish()
+	default:
+		c.forget(s)
+		s.abort()
+	}
+	return nil
+}
+
+// handleBegin opens a stream, or says why not.
+func (c *circuit) handleBegin(m onion.Message) error {
+	target, err := m.Target()
+	if err != nil {
+		return err
+	}
+	if c.stream(m.Stream) != nil {
+		return errProtocol
+	}
+	if why := c.refuseBegin(target); why != onion.ReasonDone {
+		return c.sender.send(onion.End(m.Stream, why))
+	}
+	if !c.startStream(m.Stream, target) {
+		return c.sender.send(onion.End(m.Stream, onion.ReasonLimit))
+	}
+	return nil
+}
+
+// startStream opens a stream unless there are too many.
+func (c *circuit) startStream(id uint16, target identity.NodeID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || len(c.streams) >= onion.MaxStreams {
+		return false
+	}
+	if c.streams == nil {
+		c.streams = make(map[uint16]*stream)
+	}
+	s := newStream(c, id, target)
+	c.streams[id] = s
+	c.relay.metrics.streams.Inc()
+	c.wg.Go(s.run)
+	return true
+}
+
+// refuseBegin returns ReasonDone if the stream may be opened.
+func (c *circuit) refuseBegin(target identity.NodeID) onion.Reason {
+	if c.relay.cfg.Exit == nil || !c.prevIsNode {
+		return onion.ReasonRefused
+	}
+	if _, ok := c.relay.cfg.Directory.Current().Node(target); !ok {
+		return onion.ReasonUnknownNode
+	}
+	return onion.ReasonDone
+}
+
+// tell sends a message; a failure destroys the circuit.
+func (c *circuit) tell(m onion.Message) {
+	if err := c.sender.send(m); err != nil {
+		c.destroy(onion.ReasonInternal)
+	}
+}
+
+func (c *circuit) stream(id uint16) *stream {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.streams[id]
+}
+
+// forget removes a stream; its number may be used again.
+func (c *circuit) forget(s *stream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.streams[s.id] == s {
+		delete(c.streams, s.id)
+	}
+}

@@ -1,0 +1,146 @@
+package relay
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"sotto/internal/directory"
+	"sotto/internal/identity"
+	"sotto/internal/link"
+	"sotto/internal/onion"
+	"sotto/internal/suite"
+)
+
+// ExitDialer opens service streams to nodes for circuits that end here. A
+// stream's Read and Write may run at the same time, and Close makes both
+// return. If it has CloseWrite() error, that ends its direction alone; if it
+// has Abort(), that is used in Close's place to drop what is under way.
+type ExitDialer interface {
+	OpenStream(ctx context.Context, node identity.NodeID) (io.ReadWriteCloser, error)
+}
+
+// Config describes a relay. Logger, Metrics, Limits and Rand may be zero.
+type Config struct {
+	Identity    identity.NodeID // the node's
+	OnionSecret suite.DHPrivate // answers CREATE
+	Directory   directory.Source
+	Endpoint    *link.Endpoint // accepts previous neighbours, dials next ones
+	Exit        ExitDialer     // nil: BEGIN is refused
+	Limits      Limits
+	Metrics     *Metrics
+	Logger      *slog.Logger
+	Rand        io.Reader
+}
+
+// Relay switches the circuits of one node.
+type Relay struct {
+	cfg      Config
+	limits   Limits
+	metrics  *Metrics
+	memory   memory
+	halfOpen atomic.Int64
+
+	mu       sync.Mutex // guards circuits
+	circuits map[*circuit]struct{}
+}
+
+// New returns a relay; Serve makes it work.
+func New(cfg Config) *Relay {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics(nil)
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	r := &Relay{
+		cfg:      cfg,
+		limits:   cfg.Limits.withDefaults(),
+		metrics:  cfg.Metrics,
+		circuits: make(map[*circuit]struct{}),
+	}
+	r.memory.max, r.memory.gauge = r.limits.MaxMemory, r.metrics.queued
+	return r
+}
+
+// Serve accepts links and serves their circuits until ctx is done or the
+// endpoint is closed. When it returns, no circuit and no goroutine is left.
+func (r *Relay) Serve(ctx context.Context) error {
+	var links sync.WaitGroup
+	defer links.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for {
+		l, err := r.cfg.Endpoint.Accept(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		links.Go(func() { r.serveLink(ctx, l) })
+	}
+}
+
+// serveLink serves the channels of one link until it dies.
+func (r *Relay) serveLink(ctx context.Context, l *link.Link) {
+	var circuits sync.WaitGroup
+	defer circuits.Wait()
+	defer l.Close()
+	peer, isNode := l.Peer()
+	limit := int64(r.limits.MaxClientCircuits)
+	if isNode {
+		limit = int64(r.limits.MaxNodeCircuits)
+	}
+	var open atomic.Int64
+	for {
+		ch, err := l.Accept(ctx)
+		if err != nil {
+			return
+		}
+		if open.Load() >= limit || !r.startHalfOpen() {
+			ch.Abort(link.Code(onion.ReasonLimit))
+			continue
+		}
+		open.Add(1)
+		circuits.Go(func() {
+			defer open.Add(-1)
+			r.serveCircuit(ctx, ch, peer, isNode)
+		})
+	}
+}
+
+func (r *Relay) startHalfOpen() bool {
+	if r.halfOpen.Add(1) > int64(r.limits.MaxHalfOpen) {
+		r.halfOpen.Add(-1)
+		return false
+	}
+	r.metrics.halfOpen.Inc()
+	return true
+}
+
+func (r *Relay) endHalfOpen() {
+	r.halfOpen.Add(-1)
+	r.metrics.halfOpen.Dec()
+}
+
+func (r *Relay) add(c *circuit) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.circuits[c] = struct{}{}
+	r.metrics.created.Inc()
+	r.metrics.open.Inc()
+}
+
+func (r *Relay) remove(c *circuit) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.circuits, c)
+	r.metrics.open.Dec()
+}

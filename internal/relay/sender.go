@@ -1,0 +1,151 @@
+package relay
+
+import (
+	"context"
+	"sync"
+
+	"sotto/internal/link"
+	"sotto/internal/onion"
+)
+
+// sender puts a relay's own messages into cells toward the client, within the
+// windows, and keeps the order of layers equal to the order of the queue.
+type sender struct {
+	c *circuit
+
+	mu     sync.Mutex // guards what follows, and the layer toward the client
+	room   sync.Cond  // of mu: a window has grown, or the sender is closed
+	packer onion.Packer
+	window onion.SendWindow
+	closed bool
+}
+
+func (s *sender) init(c *circuit) {
+	s.c = c
+	s.room.L = &s.mu
+}
+
+// pass adds the relay's layer to cells of the next neighbour and queues them.
+func (s *sender) pass(b *link.Batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range b.Len() {
+		s.c.layer.Inbound(b.Cell(i))
+	}
+	s.c.toPrev.push(b)
+}
+
+// send queues control messages, several in one cell if they fit.
+func (s *sender) send(messages ...onion.Message) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range messages {
+		if err := s.packer.Add(m); err != nil {
+			return err
+		}
+	}
+	return s.flushLocked()
+}
+
+// flushLocked makes cells of all that the packer holds.
+func (s *sender) flushLocked() error {
+	b := link.NewBatch()
+	for s.packer.Pending() > 0 {
+		if b.Full() {
+			s.c.toPrev.push(b)
+			b = link.NewBatch()
+		}
+		if err := s.cellLocked(b.Next()); err != nil {
+			b.Release()
+			return err
+		}
+	}
+	s.c.toPrev.push(b)
+	return nil
+}
+
+// cellLocked fills a cell from the packer.
+func (s *sender) cellLocked(cell *onion.Cell) error {
+	cell.SetHeader(s.c.prev.CircID(), onion.CmdRelay)
+	data, _ := s.packer.Next(cell.Payload())
+	tag, err := s.c.layer.Originate(cell, cell.Payload())
+	if err == nil && data {
+		s.window.Sent(tag)
+	}
+	return err
+}
+
+// data sends p on a stream, waiting while the circuit's window is full. The
+// stream's own window must have room for p.
+func (s *sender) data(str *stream, p []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	str.sent.Sent(len(p))
+	for len(p) > 0 {
+		for s.window.Room() == 0 && !s.closed && !str.over {
+			s.room.Wait()
+		}
+		if s.closed || str.over {
+			return context.Canceled
+		}
+		b := link.NewBatch()
+		for len(p) > 0 && !b.Full() && s.window.Room() > 0 {
+			n := min(len(p), onion.MaxData)
+			err := s.packer.Add(onion.Message{Command: onion.MsgData, Stream: str.id, Data: p[:n]})
+			if err == nil {
+				err = s.cellLocked(b.Next())
+			}
+			if err != nil {
+				b.Release()
+				return err
+			}
+			p = p[n:]
+		}
+		s.c.toPrev.push(b)
+	}
+	return nil
+}
+
+// streamRoom waits until str may send, and returns how much.
+func (s *sender) streamRoom(str *stream) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for str.sent.Room() == 0 && !str.over && !s.closed {
+		s.room.Wait()
+	}
+	if s.closed || str.over {
+		return 0, context.Canceled
+	}
+	return str.sent.Room(), nil
+}
+
+// acknowledge takes a SENDME of the circuit.
+func (s *sender) acknowledge(tag onion.Tag) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.room.Broadcast()
+	return s.window.Acknowledge(tag)
+}
+
+// acknowledgeStream takes a SENDME of a stream.
+func (s *sender) acknowledgeStream(str *stream) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.room.Broadcast()
+	return str.sent.Acknowledge()
+}
+
+// endStream wakes a stream's reader that waits for room.
+func (s *sender) endStream(str *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	str.over = true
+	s.room.Broadcast()
+}
+
+func (s *sender) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.room.Broadcast()
+}
