@@ -2,6 +2,8 @@ package onion
 
 import (
 	"bytes"
+	"crypto/mlkem"
+	"crypto/mlkem/mlkemtest"
 	"errors"
 	"testing"
 
@@ -27,6 +29,17 @@ func testRelay(t testing.TB, n byte) (identity.NodeID, suite.DHPrivate) {
 	return identity.NodeID(bytes.Repeat([]byte{n + 100}, identity.NodeIDSize)), dhKey(t, secret)
 }
 
+// fixedKEM encapsulates with the randomness m, so that CREATED repeats.
+func fixedKEM(m []byte) encapsulator {
+	return func(k suite.KEMPublic) (shared, ciphertext []byte, err error) {
+		ek, err := mlkem.NewEncapsulationKey768(k[:])
+		if err != nil {
+			return nil, nil, err
+		}
+		return mlkemtest.Encapsulate768(ek, m)
+	}
+}
+
 func echoReply(_ Class, message []byte) ([]byte, error) { return message, nil }
 
 func startTest(t testing.TB, class Class, message []byte) (*ClientHandshake, []byte) {
@@ -41,7 +54,7 @@ func startTest(t testing.TB, class Class, message []byte) (*ClientHandshake, []b
 
 func answerTest(create []byte, reply Reply, t testing.TB) ([]byte, *Keys, error) {
 	id, secret := testRelay(t, 0)
-	return AnswerHandshake(new(counting), id, secret, create, reply)
+	return answerHandshake(new(counting), fixedKEM(make([]byte, 32)), id, secret, create, reply)
 }
 
 func TestHandshake(t *testing.T) {
@@ -195,9 +208,10 @@ func TestRelaysDiffer(t *testing.T) {
 }
 
 func BenchmarkAnswerHandshake(b *testing.B) {
+	id, secret := testRelay(b, 0)
 	_, create := startTest(b, ClassStream, nil)
 	for b.Loop() {
-		if _, _, err := answerTest(create, echoReply, b); err != nil {
+		if _, _, err := AnswerHandshake(new(counting), id, secret, create, echoReply); err != nil {
 			b.Fatal(err)
 		}
 	}
