@@ -1,0 +1,41 @@
+package api
+
+import (
+	"net/http"
+	"time"
+
+	"sotto/internal/client"
+)
+
+// Path is a circuit as GET /paths shows it.
+type Path struct {
+	ID      string     `json:"id"`
+	Purpose string     `json:"purpose"`
+	State   string     `json:"state"`
+	Guard   client.Hop `json:"guard"`
+	Middle  client.Hop `json:"middle"`
+	Exit    client.Hop `json:"exit"`
+	BuiltAt time.Time  `json:"built_at"`
+	RTT     float64    `json:"rtt_ms"`
+	Streams int        `json:"streams"`
+}
+
+func paths(c Client, _ http.ResponseWriter, _ *http.Request) (any, error) {
+	list := []Path{}
+	for _, p := range c.Paths() {
+		list = append(list, Path{
+			p.ID, p.Purpose, p.State, p.Guard, p.Middle, p.Exit, p.BuiltAt,
+			float64(p.RTT) / float64(time.Millisecond), p.Streams,
+		})
+	}
+	return map[string][]Path{"paths": list}, nil
+}
+
+func renew(c Client, _ http.ResponseWriter, _ *http.Request) (any, error) {
+	c.NewPath()
+	return nil, nil
+}
+
+func connection(c Client, _ http.ResponseWriter, _ *http.Request) (any, error) {
+	return c.Connection(), nil
+}
