@@ -160,8 +160,14 @@ func TestNever(t *testing.T) {
 func TestLatticeFindsOffenders(t *testing.T) {
 	policy := allowed(t)
 	for _, offence := range []struct{ upper, lower string }{
-		{"node", "ratchet"}, {"swarm", "client"}, {"relay", "vault"}, {"ratchet", "mailbox"},
-		{"wire", "suite"}, {"client", "node"}, {"circuit", "relay"}, {"identity", "onion"},
+		{"node", "ratchet"},
+		{"swarm", "client"},
+		{"relay", "vault"},
+		{"ratchet", "mailbox"},
+		{"wire", "suite"},
+		{"client", "node"},
+		{"circuit", "relay"},
+		{"identity", "onion"},
 	} {
 		if _, ok := policy.reach(offence.upper)[offence.lower]; ok {
 			t.Errorf("%s may import %s", offence.upper, offence.lower)

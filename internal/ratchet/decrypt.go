@@ -148,6 +148,8 @@ func (s *Session) decryptNext(h *header, p parts, ad []byte) ([]byte, error) {
 	}
 	plaintext, err := openAt(at, p, ad)
 	if err != nil {
+		eraseKeys(rest)
+		eraseKeys(passed)
 		return nil, err
 	}
 	if current != nil {
