@@ -44,7 +44,7 @@ func (c *ClientCircuit) Hops() int { return len(c.forward) }
 // Seal fills cell's body with payload, padded with zeros, for hop (0 is the
 // guard) to recognise. The header must be set before: its command is bound to
 // the body. payload may alias the cell's own (Payload). The tag is what the
-// hop's SENDME quotes for this cell (spec/onion.md §5.5).
+// hop's SENDME quotes for this cell (spec/onion.md §5.4).
 func (c *ClientCircuit) Seal(hop int, cell *Cell, payload []byte) (Tag, error) {
 	if hop < 0 || hop >= len(c.forward) {
 		return Tag{}, ErrHop

@@ -35,7 +35,7 @@ func (c *RelayCircuit) Inbound(cell *Cell) {
 // Originate fills cell's body with payload, padded with zeros, for the client
 // to recognise. The header must be set before: its command is bound to the
 // body. payload may alias the cell's own (Payload). The tag is what the
-// client's SENDME quotes for this cell (spec/onion.md §5.5).
+// client's SENDME quotes for this cell (spec/onion.md §5.4).
 func (c *RelayCircuit) Originate(cell *Cell, payload []byte) (Tag, error) {
 	if err := setPayload(cell, payload); err != nil {
 		return Tag{}, err
