@@ -2,7 +2,6 @@ package identity
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/tyler-smith/go-bip39"
@@ -68,16 +67,25 @@ func SeedFromPhrase(phrase string) (Seed, error) {
 	return SeedFromBytes(entropy)
 }
 
+const (
+	// maxListed is the length of the list's longest word.
+	maxListed = 8
+	// maxCompared is how much of a wrong word is compared with the list.
+	maxCompared = 2 * maxListed
+)
+
 // nearestWord returns the word of the list with the least edit distance to w,
 // and of several the one that shares the longest beginning.
 func nearestWord(w string) string {
-	w = w[:min(len(w), 16)] // the list's longest word has 8 letters
-	return slices.MinFunc(bip39.GetWordList(), func(a, b string) int {
-		if d := editDistance(w, a) - editDistance(w, b); d != 0 {
-			return d
+	w = w[:min(len(w), maxCompared)]
+	best, bestDistance, bestPrefix := "", maxCompared+1, 0
+	for _, word := range bip39.GetWordList() {
+		d, p := editDistance(w, word), commonPrefix(w, word)
+		if d < bestDistance || d == bestDistance && p > bestPrefix {
+			best, bestDistance, bestPrefix = word, d, p
 		}
-		return commonPrefix(w, b) - commonPrefix(w, a)
-	})
+	}
+	return best
 }
 
 func commonPrefix(a, b string) int {
@@ -89,11 +97,10 @@ func commonPrefix(a, b string) int {
 }
 
 // editDistance counts insertions, deletions, substitutions and swaps of
-// neighbours between a and b.
+// neighbours between a, of at most maxCompared bytes, and b of the list.
 func editDistance(a, b string) int {
-	rows := make([][]int, len(a)+1)
+	var rows [maxCompared + 1][maxListed + 1]int
 	for i := range rows {
-		rows[i] = make([]int, len(b)+1)
 		rows[i][0] = i
 	}
 	for j := range rows[0] {

@@ -72,7 +72,10 @@ func OpenEnvelope(key suite.Key, addr Address, sealed []byte) (*Envelope, error)
 		e.Slots = append(e.Slots, r.Vec16(MaxSlot))
 	}
 	e.Body = r.Vec32(MaxEnvelope)
-	return e, finishPadded(r, "envelope")
+	if err := finishPadded(r, "envelope"); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // SealFirst encrypts a first contact under a front door's key for addr, as
@@ -94,7 +97,10 @@ func OpenFirst(key suite.Key, addr Address, sealed []byte) ([]byte, error) {
 		return nil, err
 	}
 	first := r.Vec32(MaxFirst)
-	return first, finishPadded(r, "first contact")
+	if err := finishPadded(r, "first contact"); err != nil {
+		return nil, err
+	}
+	return first, nil
 }
 
 func sealOuter(rand io.Reader, key suite.Key, label suite.Label, addr Address, inner []byte, class int) ([]byte, error) {

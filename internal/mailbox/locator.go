@@ -96,7 +96,10 @@ func (l Locator) Encode() []byte { return l.append(make([]byte, 0, LocatorSize))
 func ParseLocator(b []byte) (Locator, error) {
 	r := wire.NewReader(b)
 	l := readLocator(r)
-	return l, finish(r, "locator")
+	if err := finish(r, "locator"); err != nil {
+		return Locator{}, err
+	}
+	return l, nil
 }
 
 // FrontDoor returns root's mailbox for first contact in period p.

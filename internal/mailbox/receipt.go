@@ -51,8 +51,8 @@ func receiptRoot(node identity.NodeID, t uint64, size uint16, root [suite.HashSi
 }
 
 // Verify checks the path to the root and the member's signature on it. That
-// Node is a member, and that Address, Digest and Expiry are the expected ones,
-// is Confirms's and the caller's to check.
+// Node is a member of the swarm is the caller's to check; Confirms checks that
+// the receipt is for a certain put.
 func (r *Receipt) Verify() error {
 	if r.Size == 0 || r.Size > MaxReceiptBatch || r.Index >= r.Size {
 		return fmt.Errorf("index %d of %d: %w", r.Index, r.Size, ErrReceipt)

@@ -109,6 +109,25 @@ func (*Prove) Tag() Tag { return TagProve }
 // Tag implements Request.
 func (*Delete) Tag() Tag { return TagDelete }
 
+// checkRequest refuses what ParseRequest would not read back.
+func checkRequest(req Request) error {
+	switch r := req.(type) {
+	case *Put:
+		if len(r.Envelope) > MaxEnvelope {
+			return fmt.Errorf("envelope of %d bytes: %w", len(r.Envelope), ErrTooLarge)
+		}
+	case *Delete:
+		if len(r.Digests) > MaxDigests {
+			return fmt.Errorf("delete of %d: %w", len(r.Digests), ErrTooLarge)
+		}
+	}
+	return nil
+}
+
+// Until is when the mailbox closes that an Open opens. It follows from the
+// request alone, so that all members agree and a repetition changes nothing.
+func (o *Open) Until() uint64 { return o.Work.Quote.Issued + uint64(o.Days)*24*60*60 }
+
 // EncodeRequest returns tag, version and fields of a request.
 func EncodeRequest(req Request) []byte {
 	return req.append([]byte{byte(req.Tag()), version})

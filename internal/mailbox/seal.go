@@ -101,8 +101,12 @@ type Received struct {
 	Stamp   Stamp
 }
 
-// SealRequest seals a request that needs no stamp of its own; see SealStamped.
+// SealRequest seals a request under a fresh stamp. A Fetch is signed for the
+// stamp that it travels under, so it is refused here: SealStamped seals it.
 func SealRequest(rand io.Reader, cert *RequestKeyCert, now time.Time, req Request) ([]byte, *ReplyOpener, error) {
+	if _, ok := req.(*Fetch); ok {
+		return nil, nil, fmt.Errorf("fetch sealed without its stamp: %w", ErrFormat)
+	}
 	stamp, err := NewStamp(rand, cert.Node, now)
 	if err != nil {
 		return nil, nil, err
@@ -114,6 +118,12 @@ func SealRequest(rand io.Reader, cert *RequestKeyCert, now time.Time, req Reques
 // verified, under the stamp that the request was signed for. It returns the
 // frame and what opens the replies to it.
 func SealStamped(cert *RequestKeyCert, stamp Stamp, req Request) ([]byte, *ReplyOpener, error) {
+	if err := checkRequest(req); err != nil {
+		return nil, nil, err
+	}
+	if stamp.Node != cert.Node {
+		return nil, nil, fmt.Errorf("stamp for another node: %w", ErrFormat)
+	}
 	pub, err := hpke.MLKEM768X25519().NewPublicKey(cert.Public)
 	if err != nil {
 		return nil, nil, fmt.Errorf("request key: %w: %w", ErrFormat, err)
