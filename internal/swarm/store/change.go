@@ -97,7 +97,7 @@ func (s *Store) Put(ctx context.Context, e *Envelope) (Stored, error) {
 func (t *tx) put(e *Envelope) (Stored, error) {
 	row, err := t.digest(e.Address, e.Digest)
 	if err == nil {
-		return Stored{Deleted: row.seq == 0}, nil
+		return t.repeated(row, e)
 	}
 	if !errors.Is(err, ErrNotFound) {
 		return Stored{}, err
@@ -109,7 +109,7 @@ func (t *tx) put(e *Envelope) (Stored, error) {
 	if err != nil {
 		return Stored{}, err
 	}
-	if err := t.room(m, e); err != nil {
+	if err := t.s.room(m, e, t.st.bytes); err != nil {
 		return Stored{}, err
 	}
 	size := uint64(len(e.Bytes))
@@ -126,7 +126,20 @@ func (t *tx) put(e *Envelope) (Stored, error) {
 	return Stored{Fresh: true}, nil
 }
 
-func (t *tx) room(m mailboxRow, e *Envelope) error {
+// repeated answers for an envelope that is known already.
+func (t *tx) repeated(row digestRow, e *Envelope) (Stored, error) {
+	if row.seq == 0 {
+		return Stored{Deleted: true}, nil
+	}
+	x, err := t.index(e.Address, row.seq)
+	if err == nil && x.expiry != e.Expiry {
+		err = ErrConflict
+	}
+	return Stored{}, err
+}
+
+// room reports why an envelope doesn't fit, when the store holds stored bytes.
+func (s *Store) room(m mailboxRow, e *Envelope, stored uint64) error {
 	quota, size := m.granted, uint64(len(e.Bytes))
 	if e.Replica {
 		quota *= replicaSlack
@@ -136,7 +149,7 @@ func (t *tx) room(m mailboxRow, e *Envelope) error {
 		return ErrTooLate
 	case m.used+size > quota:
 		return ErrQuota
-	case t.st.bytes+size > t.s.max:
+	case stored+size > s.max:
 		return ErrFull
 	}
 	return nil

@@ -21,6 +21,8 @@ var (
 	ErrTooLate = errors.New("store: expires after its mailbox")
 	// ErrTooLarge is returned for a record beyond the limits.
 	ErrTooLarge = errors.New("store: record too large")
+	// ErrConflict is returned for an envelope that is here with another expiry.
+	ErrConflict = errors.New("store: envelope is here with another expiry")
 	// ErrNotFound is returned for a record that is not (or no longer) here.
 	ErrNotFound = errors.New("store: no such record")
 )

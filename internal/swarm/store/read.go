@@ -35,14 +35,7 @@ func (s *Store) Fetch(a Address, generation, since uint64, items, bytes int) (Pa
 		return Page{}, err
 	}
 	defer s.leave()
-	v, err := getCopy(s.db, keyMailbox(a))
-	if errors.Is(err, ErrNotFound) {
-		return Page{}, ErrNotOpen
-	}
-	if err != nil {
-		return Page{}, err
-	}
-	m, err := parseMailboxRow(v)
+	m, err := s.mailbox(a)
 	if err != nil {
 		return Page{}, err
 	}
@@ -91,8 +84,50 @@ func (s *Store) envelope(a Address, seq uint64, x indexRow) (proof, envelope []b
 	return parseEnvelopeRow(v, a, x.digest)
 }
 
-// IsOpen reports whether a mailbox is here.
-func (s *Store) IsOpen(a Address) (bool, error) { return s.has(keyMailbox(a)) }
+// mailbox reads a mailbox's row, or returns ErrNotOpen.
+func (s *Store) mailbox(a Address) (mailboxRow, error) {
+	v, err := getCopy(s.db, keyMailbox(a))
+	if errors.Is(err, ErrNotFound) {
+		return mailboxRow{}, ErrNotOpen
+	}
+	if err != nil {
+		return mailboxRow{}, err
+	}
+	return parseMailboxRow(v)
+}
+
+// Mailbox returns how many bytes are open at an address and until when, or
+// ErrNotOpen.
+func (s *Store) Mailbox(a Address) (bytes, expiry uint64, err error) {
+	if err := s.enter(); err != nil {
+		return 0, 0, err
+	}
+	defer s.leave()
+	m, err := s.mailbox(a)
+	return m.granted, m.expiry, err
+}
+
+// Check says what Put would answer now, without writing: a coordinator asks it
+// before it sends an envelope to others.
+func (s *Store) Check(e *Envelope) (Stored, error) {
+	if err := s.enter(); err != nil {
+		return Stored{}, err
+	}
+	defer s.leave()
+	v, err := getCopy(s.db, keyDigest(e.Address, e.Digest))
+	if err == nil {
+		row, err := parseDigestRow(v)
+		return Stored{Deleted: row.seq == 0}, err
+	}
+	if !errors.Is(err, ErrNotFound) {
+		return Stored{}, err
+	}
+	m, err := s.mailbox(e.Address)
+	if err != nil {
+		return Stored{}, err
+	}
+	return Stored{Fresh: true}, s.room(m, e, s.Stats().Bytes)
+}
 
 // Has reports whether a record is here; for an envelope also if it was deleted.
 func (s *Store) Has(kind Kind, a Address, ref Ref) (bool, error) {

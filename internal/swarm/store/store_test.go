@@ -102,6 +102,9 @@ func TestPutFetch(t *testing.T) {
 			t.Errorf("item %d differs", i)
 		}
 	}
+	if _, err := s.Put(context.Background(), envelope(a, 3, 4096, testExpiry+1)); !errors.Is(err, ErrConflict) {
+		t.Errorf("another expiry: %v", err)
+	}
 	if r, _ := s.Fetch(a, p.Generation+1, q.Next, 100, 1<<20); len(r.Items) != 10 {
 		t.Errorf("a foreign generation gave %d items, want all", len(r.Items))
 	}

@@ -1,0 +1,134 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"sotto/internal/mailbox"
+	"sotto/internal/swarm/store"
+)
+
+// proposal is a change that a majority must have on disk.
+type proposal struct {
+	op    opcode
+	body  []byte
+	put   *store.Envelope // for opPut: what receipts must confirm
+	local func() error
+}
+
+// vote is a member's answer to a proposal.
+type vote struct {
+	receipt *mailbox.Receipt
+	err     error
+}
+
+// agree has a change made here and by the peers at once, and returns when a
+// majority has it, without waiting for the rest: peers that are slow or away
+// catch up by themselves (spec/swarm.md §5.3).
+func (s *Swarm) agree(ctx context.Context, p proposal) ([]mailbox.Receipt, error) {
+	votes := make(chan vote, len(s.peers)+1)
+	for _, peer := range s.peers {
+		peer.propose(p, votes)
+	}
+	if err := p.local(); err != nil {
+		return nil, storeError(err)
+	}
+	mine, err := s.ownVote(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	votes <- vote{receipt: mine}
+	return s.count(ctx, p, votes)
+}
+
+func (s *Swarm) ownVote(ctx context.Context, p proposal) (*mailbox.Receipt, error) {
+	if p.put == nil {
+		return nil, nil
+	}
+	return s.receipts.sign(ctx, p.put)
+}
+
+// count waits until a majority said yes, or can no longer.
+func (s *Swarm) count(ctx context.Context, p proposal, votes <-chan vote) ([]mailbox.Receipt, error) {
+	var receipts []mailbox.Receipt
+	yes, open := 0, len(s.peers)+1
+	for yes < s.majority {
+		if yes+open < s.majority {
+			return nil, mailbox.ErrUnavailable
+		}
+		select {
+		case v := <-votes:
+			open--
+			if v.err != nil {
+				continue
+			}
+			if v.receipt != nil {
+				receipts = append(receipts, *v.receipt)
+			}
+			yes++
+		case <-ctx.Done():
+			return nil, mailbox.ErrUnavailable
+		}
+	}
+	return receipts, nil
+}
+
+// propose sends a proposal to a peer; its vote comes without fail, at once when
+// the peer is away or has too much waiting.
+func (p *peer) propose(prop proposal, votes chan<- vote) {
+	p.send(&call{op: prop.op, body: prop.body, done: func(reply []byte, err error) {
+		if prop.op == opPut && errors.Is(err, mailbox.ErrNotOpen) {
+			p.introduce(prop, votes)
+			return
+		}
+		votes <- p.vote(prop, reply, err)
+	}})
+}
+
+// introduce sends a peer the grants of a mailbox that it missed, and then the
+// put again.
+func (p *peer) introduce(prop proposal, votes chan<- vote) {
+	grants, err := p.s.cfg.Store.Grants(prop.put.Address)
+	if err != nil || len(grants) == 0 {
+		votes <- vote{err: fmt.Errorf("%w: %w", mailbox.ErrNotOpen, err)}
+		return
+	}
+	var answered atomic.Int32
+	for _, g := range grants {
+		p.send(&call{op: opOpen, body: g.Proof, done: func([]byte, error) {
+			if int(answered.Add(1)) < len(grants) {
+				return
+			}
+			p.send(&call{op: opPut, body: prop.body, done: func(reply []byte, err error) {
+				votes <- p.vote(prop, reply, err)
+			}})
+		}})
+	}
+}
+
+// vote judges a peer's answer: of a put only its own receipt counts.
+func (p *peer) vote(prop proposal, reply []byte, err error) vote {
+	if errors.Is(err, mailbox.ErrDeleted) {
+		p.catchUpSoon() // it has a tombstone that is missing here
+	}
+	if err != nil {
+		return vote{err: err}
+	}
+	if prop.put == nil {
+		return vote{}
+	}
+	r, err := mailbox.ParseReceipt(reply)
+	if err == nil && r.Node != p.id {
+		err = mailbox.ErrReceipt
+	}
+	if err == nil {
+		err = r.Confirms(prop.put.Address, prop.put.Digest, prop.put.Expiry)
+	}
+	if err != nil {
+		p.s.metrics.badReceipts.Inc()
+		return vote{err: err}
+	}
+	return vote{receipt: r}
+}

@@ -1,0 +1,74 @@
+package swarm
+
+import (
+	"time"
+
+	"sotto/internal/mailbox"
+)
+
+// Limits (spec/swarm.md §3). Each bounds what strangers can make a node hold.
+const (
+	// maxStreams bounds all streams: 100,000 subscriptions and some room.
+	maxStreams = 1 << 17
+	// maxSubscriptions bounds subscriptions, which hold a goroutine each.
+	maxSubscriptions = 1 << 17
+	// maxSubscribers bounds one mailbox's: 8 devices, and their reconnections.
+	maxSubscribers = 16
+	// maxRequests bounds requests in work, each with at most one envelope.
+	maxRequests = 256
+	// maxStreamRequests ends a stream that should long have been renewed.
+	maxStreamRequests = 4096
+	// maxRequestFrame holds the largest put with its seal.
+	maxRequestFrame = mailbox.MaxEnvelope + 8<<10
+	// streamIdle is how long a stream without subscription may say nothing.
+	streamIdle = 2 * time.Minute
+	// proveWithin is how long a challenge waits for its answer.
+	proveWithin = 30 * time.Second
+	// writeStall is how long a frame may take to leave: a subscriber or client
+	// that takes nothing for so long is cut, and comes back with its cursor.
+	writeStall = 30 * time.Second
+	// pushBytes and pushItems are what is read from the store at a time for one
+	// subscriber; what it holds in memory is bounded by them, not by a queue.
+	pushBytes = 256 << 10
+	pushItems = 16
+	// retryAfter is what a busy node asks for, in seconds.
+	retryAfter = 5
+
+	// putTimeout is how long a coordinator waits for its majority.
+	putTimeout = 5 * time.Second
+
+	// peerQueue and peerQueueBytes bound what waits for one peer: beyond it the
+	// peer is slow, is passed over, and catches up by itself.
+	peerQueue      = 1024
+	peerQueueBytes = 8 << 20
+	// peerPending bounds calls that a peer hasn't answered.
+	peerPending = 1024
+	// peerServing bounds calls in work for one peer.
+	peerServing = 64
+	// callTimeout is after how long without an answer a peer counts as dead.
+	callTimeout = 10 * time.Second
+	// dialTimeout bounds connecting; backoffMin and backoffMax what follows.
+	dialTimeout = 5 * time.Second
+	backoffMin  = 200 * time.Millisecond
+	backoffMax  = 15 * time.Second
+	// maxPeerFrame holds a full answer to opGet.
+	maxPeerFrame = getBytes + mailbox.MaxEnvelope + 64<<10
+	// getBytes ends an answer to opGet: what is left out is asked for again.
+	getBytes = 1 << 20
+	// getRefs and logEntries bound one call of the catch-up.
+	getRefs    = 128
+	logEntries = 1024
+
+	// catchUpEvery is how often a member tails the others' logs, plus up to a
+	// third of jitter; nudges and reconnections come before it.
+	catchUpEvery = 30 * time.Second
+
+	// keyGrace is how long a request key is kept after its epoch: what was
+	// sealed in its last second may come late by the skew, once each way.
+	keyGrace = 2*mailbox.MaxClockSkew + time.Minute
+
+	// expireEvery and purgeEvery pace expiry: rows go within a minute, their
+	// bytes leave the files with the next purge.
+	expireEvery = time.Minute
+	purgeEvery  = 10 * time.Minute
+)

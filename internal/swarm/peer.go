@@ -1,0 +1,333 @@
+package swarm
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"sotto/internal/identity"
+	"sotto/internal/mailbox"
+	"sotto/internal/wire"
+)
+
+var (
+	errPeerAway  = errors.New("swarm: peer is away")
+	errPeerSlow  = errors.New("swarm: peer is too slow")
+	errPeerReply = errors.New("swarm: reply without a call")
+)
+
+// call is a question to a peer. done is called exactly once, from any
+// goroutine, and must not block.
+type call struct {
+	op   opcode
+	body []byte
+	done func(reply []byte, err error)
+	sent time.Time
+}
+
+// peer is another member as this one calls it. Two goroutines serve it: run
+// keeps a stream to it, catchUpLoop tails its log.
+type peer struct {
+	s       *Swarm
+	id      identity.NodeID
+	queue   chan *call
+	wake    chan struct{} // someone needs it: don't wait out the backoff
+	catchUp chan struct{} // look at its log now
+
+	// mu guards down and bytes, and orders send against failQueued.
+	mu     sync.Mutex
+	down   bool // neither connected nor connecting
+	bytes  int  // waiting in queue
+	missed bool // a change was not sent: tell it to look at our log
+}
+
+func newPeer(s *Swarm, id identity.NodeID) *peer {
+	return &peer{
+		s: s, id: id,
+		queue:   make(chan *call, peerQueue),
+		wake:    make(chan struct{}, 1),
+		catchUp: make(chan struct{}, 1),
+	}
+}
+
+// send queues a call. It never blocks: when the peer is away or has too much
+// waiting, done hears of it at once.
+func (p *peer) send(c *call) {
+	if err := p.enqueue(c); err != nil {
+		signal(p.wake)
+		c.done(nil, err)
+	}
+}
+
+func (p *peer) enqueue(c *call) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	err := errPeerSlow
+	switch {
+	case p.down:
+		err = errPeerAway
+	case p.bytes+len(c.body) <= peerQueueBytes:
+		select {
+		case p.queue <- c:
+			p.bytes += len(c.body)
+			return nil
+		default:
+		}
+	}
+	p.missed = true
+	return err
+}
+
+// ask sends a call and waits for its answer.
+func (p *peer) ask(ctx context.Context, op opcode, body []byte) ([]byte, error) {
+	type answer struct {
+		reply []byte
+		err   error
+	}
+	got := make(chan answer, 1)
+	p.send(&call{op: op, body: body, done: func(reply []byte, err error) { got <- answer{reply, err} }})
+	select {
+	case a := <-got:
+		return a.reply, a.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (p *peer) catchUpSoon() { signal(p.catchUp) }
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// run connects to the peer again and again until ctx ends.
+func (p *peer) run(ctx context.Context) {
+	backoff := backoffMin
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := p.connect(ctx)
+		p.failQueued()
+		if ctx.Err() != nil {
+			return
+		}
+		p.s.cfg.Logger.Debug("peer stream ended", "node", p.id, "error", err)
+		if time.Since(began) > backoffMax {
+			backoff = backoffMin
+		}
+		p.pause(ctx, backoff)
+		backoff = min(2*backoff, backoffMax)
+		p.mu.Lock()
+		p.down = false
+		p.mu.Unlock()
+	}
+}
+
+// pause waits out a backoff with jitter; a call that needs the peer ends it
+// early, but not before the shortest one.
+func (p *peer) pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-p.wake:
+	default:
+	}
+	t := time.NewTimer(p.s.jitter(backoffMin))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+		return
+	}
+	t.Reset(p.s.jitter(d))
+	select {
+	case <-t.C:
+	case <-p.wake:
+	case <-ctx.Done():
+	}
+}
+
+// jitter returns d and up to a third more.
+func (s *Swarm) jitter(d time.Duration) time.Duration {
+	var b [8]byte
+	if _, err := io.ReadFull(s.cfg.Rand, b[:]); err != nil {
+		return d
+	}
+	return d + time.Duration(binary.BigEndian.Uint64(b[:])%uint64(d/3+1))
+}
+
+// failQueued answers what still waits, and what comes until the next attempt.
+func (p *peer) failQueued() {
+	p.mu.Lock()
+	p.down, p.missed = true, true
+	var failed []*call
+	for len(p.queue) > 0 {
+		failed = append(failed, <-p.queue)
+	}
+	p.bytes = 0
+	p.mu.Unlock()
+	for _, c := range failed {
+		c.done(nil, errPeerAway)
+	}
+}
+
+// connect opens a stream and serves calls on it until it breaks.
+func (p *peer) connect(ctx context.Context) error {
+	dctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	rwc, err := p.s.cfg.Peers.OpenStream(dctx, p.id)
+	if err != nil {
+		return err
+	}
+	sess := &session{
+		p: p, rwc: rwc,
+		watch:   newWatch(rwc, callTimeout),
+		pending: make(map[uint64]*call),
+		freed:   make(chan struct{}, 1),
+	}
+	defer sess.watch.stop()
+	defer rwc.Close()
+	stop := context.AfterFunc(ctx, func() { _ = rwc.Close() })
+	defer stop()
+	head := append([]byte{StreamPeer}, wire.AppendVec32(nil, encodeHello(p.s.cfg.Identity, p.id, p.s.cfg.Now()))...)
+	if _, err := rwc.Write(head); err != nil {
+		return err
+	}
+	sess.watch.stop()
+	return sess.run(ctx)
+}
+
+// session is one stream to a peer, from hello to its end.
+type session struct {
+	p     *peer
+	rwc   io.ReadWriteCloser
+	watch *watch // writes
+	freed chan struct{}
+
+	// mu guards pending.
+	mu      sync.Mutex
+	pending map[uint64]*call
+}
+
+func (ss *session) run(ctx context.Context) error {
+	broken := make(chan error, 1)
+	go func() { broken <- ss.read() }() // ended by closing rwc, awaited below
+	p := ss.p
+	p.catchUpSoon()
+	p.takeMissed()
+	err := ss.write(0, nudge())
+	ticker := time.NewTicker(callTimeout / 5)
+	defer ticker.Stop()
+	var reason error
+	for id := uint64(1); err == nil && reason == nil; {
+		queue := p.queue
+		if ss.waiting() >= peerPending {
+			queue = nil
+		}
+		select {
+		case c := <-queue:
+			p.mu.Lock()
+			p.bytes -= len(c.body)
+			p.mu.Unlock()
+			err = ss.write(id, c)
+			id++
+		case <-ss.freed:
+		case <-ticker.C:
+			reason = ss.check()
+			if err == nil && reason == nil && p.takeMissed() {
+				err = ss.write(id, nudge())
+				id++
+			}
+		case reason = <-broken:
+			broken <- reason
+		case <-ctx.Done():
+			reason = ctx.Err()
+		}
+	}
+	_ = ss.rwc.Close()
+	readErr := <-broken
+	ss.failPending()
+	return errors.Join(reason, err, readErr)
+}
+
+func nudge() *call { return &call{op: opNudge, done: func([]byte, error) {}} }
+
+// takeMissed reports whether changes were passed over since it was last asked.
+func (p *peer) takeMissed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := p.missed && len(p.queue) == 0
+	if m {
+		p.missed = false
+	}
+	return m
+}
+
+func (ss *session) waiting() int {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	return len(ss.pending)
+}
+
+// write sends one call; its answer may come before write returns.
+func (ss *session) write(id uint64, c *call) error {
+	frame := encodeCall(c.op, id, c.body)
+	ss.mu.Lock()
+	c.body, c.sent = nil, time.Now()
+	ss.pending[id] = c
+	ss.mu.Unlock()
+	ss.watch.within(callTimeout)
+	defer ss.watch.stop()
+	return wire.WriteFrame(ss.rwc, frame)
+}
+
+// check ends a session whose peer leaves a call unanswered.
+func (ss *session) check() error {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	for _, c := range ss.pending {
+		if time.Since(c.sent) > callTimeout {
+			return errPeerSlow
+		}
+	}
+	return nil
+}
+
+func (ss *session) read() error {
+	for {
+		frame, err := wire.ReadFrame(ss.rwc, maxPeerFrame)
+		if err != nil {
+			return err
+		}
+		code, id, body, err := parseCall(frame)
+		if err != nil {
+			return err
+		}
+		ss.mu.Lock()
+		c := ss.pending[id]
+		delete(ss.pending, id)
+		ss.mu.Unlock()
+		if c == nil {
+			return errPeerReply
+		}
+		signal(ss.freed)
+		if code != codeDone {
+			c.done(nil, &mailbox.Failure{Code: mailbox.ErrorCode(code)})
+			continue
+		}
+		c.done(body, nil)
+	}
+}
+
+func (ss *session) failPending() {
+	ss.mu.Lock()
+	failed := ss.pending
+	ss.pending = nil
+	ss.mu.Unlock()
+	for _, c := range failed {
+		c.done(nil, errPeerAway)
+	}
+}

@@ -1,0 +1,226 @@
+package swarm
+
+import (
+	"fmt"
+	"time"
+
+	"sotto/internal/identity"
+	"sotto/internal/mailbox"
+	"sotto/internal/suite"
+	"sotto/internal/swarm/store"
+	"sotto/internal/wire"
+)
+
+// Members call one another over one stream in each direction. All frames are
+// vec32 (spec/swarm.md §4.3):
+//
+//	hello  u8 version ‖ bytes[32] from ‖ bytes[32] to ‖ u64 time ‖ bytes[64] signature
+//	call   u8 op ‖ u64 id ‖ body
+//	reply  u8 code ‖ u64 id ‖ body           code 0: done; else mailbox.ErrorCode
+const protocolVersion = 1
+
+type opcode uint8
+
+const (
+	opPut    opcode = 1 // a Put request → a receipt
+	opOpen   opcode = 2 // an Open request → nothing
+	opDelete opcode = 3 // a Delete request → nothing
+	opLog    opcode = 4 // logQuery → logPage
+	opGet    opcode = 5 // references → records
+	opNudge  opcode = 6 // nothing → nothing: "look at my log"
+)
+
+const (
+	codeDone  = 0
+	helloBody = 1 + 2*identity.NodeIDSize + 8
+	helloSize = helloBody + suite.SignatureSize
+	refSize   = 1 + 32 + 32
+	entrySize = 8 + refSize + 8
+)
+
+// hello shows who opens a peer stream. The link vouches for the node already;
+// the signature keeps a client whose bytes an exit passes on from posing as it.
+func encodeHello(key suite.Signer, to identity.NodeID, now time.Time) []byte {
+	from := key.Public()
+	b := append(make([]byte, 0, helloSize), protocolVersion)
+	b = append(append(b, from[:]...), to[:]...)
+	b = wire.AppendUint64(b, uint64(max(now.Unix(), 0)))
+	sig := key.Sign(labelHello, b)
+	return append(b, sig[:]...)
+}
+
+// checkHello verifies that from opened the stream to self just now.
+func checkHello(b []byte, from, self identity.NodeID, now time.Time) error {
+	r := wire.NewReader(b)
+	if v := r.Uint8(); r.Err() == nil && v != protocolVersion {
+		return fmt.Errorf("hello of version %d, this program knows %d: %w", v, protocolVersion, ErrProtocol)
+	}
+	var f, to identity.NodeID
+	var sig suite.Signature
+	r.Fixed(f[:])
+	r.Fixed(to[:])
+	at := r.Uint64()
+	r.Fixed(sig[:])
+	if err := r.Finish(); err != nil {
+		return fmt.Errorf("hello: %w: %w", ErrProtocol, err)
+	}
+	skew, t := uint64(mailbox.MaxClockSkew/time.Second), uint64(max(now.Unix(), 0))
+	if f != from || to != self || at+skew < t || at > t+skew {
+		return fmt.Errorf("hello of someone else: %w", ErrPeer)
+	}
+	if !suite.VerifyKey(from).Verify(labelHello, b[:helloBody], sig) {
+		return fmt.Errorf("hello's signature: %w", ErrPeer)
+	}
+	return nil
+}
+
+const callHead = 1 + 8
+
+func encodeCall(op opcode, id uint64, body []byte) []byte {
+	b := append(make([]byte, 0, callHead+len(body)), byte(op))
+	return append(wire.AppendUint64(b, id), body...)
+}
+
+// parseCall reads calls and replies, whose heads look alike.
+func parseCall(frame []byte) (first uint8, id uint64, body []byte, err error) {
+	r := wire.NewReader(frame)
+	first, id, body = r.Uint8(), r.Uint64(), r.Rest()
+	if err := r.Finish(); err != nil {
+		return 0, 0, nil, fmt.Errorf("call: %w: %w", ErrProtocol, err)
+	}
+	return first, id, body, nil
+}
+
+// logQuery asks for entries after seq, as counted in an incarnation.
+type logQuery struct {
+	incarnation, since uint64
+	limit              uint16
+}
+
+func (q logQuery) encode() []byte {
+	b := wire.AppendUint64(wire.AppendUint64(nil, q.incarnation), q.since)
+	return wire.AppendUint16(b, q.limit)
+}
+
+func parseLogQuery(b []byte) (q logQuery, err error) {
+	r := wire.NewReader(b)
+	q = logQuery{r.Uint64(), r.Uint64(), r.Uint16()}
+	return q, protocol("log query", r.Finish())
+}
+
+// logPage is a piece of a member's replication log.
+type logPage struct {
+	incarnation, next uint64
+	more              bool
+	entries           []store.LogEntry
+}
+
+func (p logPage) encode() []byte {
+	b := make([]byte, 0, 8+8+1+2+len(p.entries)*entrySize)
+	b = wire.AppendUint64(wire.AppendUint64(b, p.incarnation), p.next)
+	more := byte(0)
+	if p.more {
+		more = 1
+	}
+	b = wire.AppendUint16(append(b, more), uint16(len(p.entries)))
+	for _, e := range p.entries {
+		b = ref{e.Kind, e.Address, e.Ref}.append(wire.AppendUint64(b, e.Seq))
+		b = wire.AppendUint64(b, e.Expiry)
+	}
+	return b
+}
+
+func parseLogPage(b []byte) (p logPage, err error) {
+	r := wire.NewReader(b)
+	p.incarnation, p.next = r.Uint64(), r.Uint64()
+	more := r.Uint8()
+	n := int(r.Uint16())
+	if n > logEntries || more > 1 {
+		return logPage{}, protocol("log page", wire.ErrTooLong)
+	}
+	p.more = more == 1
+	for range n {
+		e := store.LogEntry{Seq: r.Uint64()}
+		x := readRef(r)
+		e.Kind, e.Address, e.Ref, e.Expiry = x.kind, x.address, x.ref, r.Uint64()
+		if r.Err() != nil {
+			break
+		}
+		p.entries = append(p.entries, e)
+	}
+	return p, protocol("log page", r.Finish())
+}
+
+// ref names a record of the replicated store.
+type ref struct {
+	kind    store.Kind
+	address [32]byte
+	ref     [32]byte
+}
+
+func (x ref) append(b []byte) []byte {
+	b = append(append(b, byte(x.kind)), x.address[:]...)
+	return append(b, x.ref[:]...)
+}
+
+func readRef(r *wire.Reader) (x ref) {
+	x.kind = store.Kind(r.Uint8())
+	r.Fixed(x.address[:])
+	r.Fixed(x.ref[:])
+	return x
+}
+
+func encodeRefs(refs []ref) []byte {
+	b := wire.AppendUint16(make([]byte, 0, 2+len(refs)*refSize), uint16(len(refs)))
+	for _, x := range refs {
+		b = x.append(b)
+	}
+	return b
+}
+
+func parseRefs(b []byte) ([]ref, error) {
+	r := wire.NewReader(b)
+	n := int(r.Uint16())
+	if n > getRefs {
+		return nil, protocol("references", wire.ErrTooLong)
+	}
+	var refs []ref
+	for range n {
+		refs = append(refs, readRef(r))
+	}
+	return refs, protocol("references", r.Finish())
+}
+
+// records answer references one by one, from the first on; an empty one says
+// that the record is gone, and what is left out is asked for again.
+func encodeRecords(records [][]byte) []byte {
+	n := 2
+	for _, x := range records {
+		n += 4 + len(x)
+	}
+	b := wire.AppendUint16(make([]byte, 0, n), uint16(len(records)))
+	for _, x := range records {
+		b = wire.AppendVec32(b, x)
+	}
+	return b
+}
+
+func parseRecords(b []byte) ([][]byte, error) {
+	r := wire.NewReader(b)
+	n := int(r.Uint16())
+	if n > getRefs {
+		return nil, protocol("records", wire.ErrTooLong)
+	}
+	var out [][]byte
+	for range n {
+		out = append(out, r.Vec32(maxPeerFrame))
+	}
+	return out, protocol("records", r.Finish())
+}
+
+func protocol(what string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w: %w", what, ErrProtocol, err)
+	}
+	return nil
+}

@@ -1,0 +1,195 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"sotto/internal/identity"
+	"sotto/internal/mailbox"
+	"sotto/internal/swarm/store"
+	"sotto/internal/wire"
+)
+
+// servePeer answers another member's calls, several at a time, so that they
+// share an fsync and a receipt's signature.
+func (s *Swarm) servePeer(from identity.NodeID, rwc io.ReadWriteCloser, w *watch) error {
+	p := s.peer(from)
+	if p == nil {
+		return ErrPeer
+	}
+	frame, err := wire.ReadFrame(rwc, helloSize)
+	if err != nil {
+		return err
+	}
+	if err := checkHello(frame, from, s.self, s.cfg.Now()); err != nil {
+		return err
+	}
+	w.stop()
+	ps := &peerStream{s: s, p: p, rwc: rwc, watch: w, slots: make(chan struct{}, peerServing)}
+	return ps.serve()
+}
+
+// peer returns the member with the given id, or nil for anybody else.
+func (s *Swarm) peer(id identity.NodeID) *peer {
+	for _, p := range s.peers {
+		if p.id == id {
+			return p
+		}
+	}
+	return nil
+}
+
+type peerStream struct {
+	s     *Swarm
+	p     *peer
+	rwc   io.ReadWriteCloser
+	slots chan struct{}
+
+	// mu guards writing and watch.
+	mu    sync.Mutex
+	watch *watch
+}
+
+func (ps *peerStream) serve() error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer ps.rwc.Close() // before waiting: ends writes that nobody takes
+	for {
+		frame, err := wire.ReadFrame(ps.rwc, maxPeerFrame)
+		if err != nil {
+			return err
+		}
+		op, id, body, err := parseCall(frame)
+		if err != nil {
+			return err
+		}
+		ps.slots <- struct{}{} // freed by calls that end, at the latest when rwc closes
+		wg.Go(func() {
+			defer func() { <-ps.slots }()
+			ps.reply(id, opcode(op), body)
+		})
+	}
+}
+
+// reply carries out a call and answers it. A stream that cannot take the
+// answer is closed, and serve ends.
+func (ps *peerStream) reply(id uint64, op opcode, body []byte) {
+	ctx, cancel := context.WithTimeout(ps.s.ctx, callTimeout)
+	defer cancel()
+	out, err := ps.handle(ctx, op, body)
+	code := uint8(codeDone)
+	if err != nil {
+		code, out = uint8(mailbox.CodeOf(err)), nil
+	}
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	ps.watch.within(callTimeout)
+	defer ps.watch.stop()
+	if err := wire.WriteFrame(ps.rwc, encodeCall(opcode(code), id, out)); err != nil {
+		_ = ps.rwc.Close()
+	}
+}
+
+func (ps *peerStream) handle(ctx context.Context, op opcode, body []byte) ([]byte, error) {
+	switch op {
+	case opPut, opOpen, opDelete:
+		return ps.change(ctx, op, body)
+	case opLog:
+		return ps.s.serveLog(body)
+	case opGet:
+		return ps.s.serveGet(body)
+	case opNudge:
+		ps.p.catchUpSoon()
+		return nil, nil
+	default:
+		return nil, fmt.Errorf("call %d: %w", op, ErrProtocol)
+	}
+}
+
+// change accepts a copy from its coordinator, and answers a put by a receipt.
+func (ps *peerStream) change(ctx context.Context, op opcode, body []byte) ([]byte, error) {
+	req, err := mailbox.ParseRequest(body)
+	if err != nil {
+		return nil, err
+	}
+	if want := map[opcode]mailbox.Tag{opPut: mailbox.TagPut, opOpen: mailbox.TagOpen, opDelete: mailbox.TagDelete}; req.Tag() != want[op] {
+		return nil, fmt.Errorf("call %d with another request: %w", op, ErrProtocol)
+	}
+	if err := ps.s.accept(ctx, req); err != nil {
+		return nil, err
+	}
+	put, ok := req.(*mailbox.Put)
+	if !ok {
+		return nil, nil
+	}
+	r, err := ps.s.receipts.sign(ctx, envelopeOf(put))
+	if err != nil {
+		return nil, err
+	}
+	return r.Encode(), nil
+}
+
+func (s *Swarm) serveLog(body []byte) ([]byte, error) {
+	q, err := parseLogQuery(body)
+	if err != nil {
+		return nil, err
+	}
+	st := s.cfg.Store
+	if q.incarnation != st.Incarnation() {
+		q.since = 0
+	}
+	p := logPage{incarnation: st.Incarnation()}
+	p.entries, p.next, p.more, err = st.Log(q.since, min(int(q.limit), logEntries))
+	if err != nil {
+		return nil, err
+	}
+	return p.encode(), nil
+}
+
+func (s *Swarm) serveGet(body []byte) ([]byte, error) {
+	refs, err := parseRefs(body)
+	if err != nil {
+		return nil, err
+	}
+	var out [][]byte
+	size := 0
+	for _, x := range refs {
+		r, err := s.record(x)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, r)
+		if size += len(r); size >= getBytes {
+			break
+		}
+	}
+	return encodeRecords(out), nil
+}
+
+// record returns a stored record as the request that made it, or nothing when
+// it is gone.
+func (s *Swarm) record(x ref) ([]byte, error) {
+	r, err := s.cfg.Store.Record(x.kind, x.address, x.ref)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if x.kind != store.KindEnvelope {
+		return r.Proof, nil
+	}
+	req, err := mailbox.ParseRequest(r.Proof)
+	if err != nil {
+		return nil, err
+	}
+	put, ok := req.(*mailbox.Put)
+	if !ok {
+		return nil, store.ErrCorrupt
+	}
+	put.Envelope = r.Bytes
+	return mailbox.EncodeRequest(put), nil
+}

@@ -1,0 +1,231 @@
+package swarm
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"sotto/internal/identity"
+	"sotto/internal/mailbox"
+	"sotto/internal/suite"
+	"sotto/internal/swarm/store"
+)
+
+// answer judges and carries out a request (spec/swarm.md §5.2).
+func (s *Swarm) answer(got *mailbox.Received) (resp mailbox.Response, err error) {
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-s.ctx.Done():
+		return nil, mailbox.ErrBusy
+	}
+	if err := s.fresh(got); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, putTimeout)
+	defer cancel()
+	switch r := got.Request.(type) {
+	case *mailbox.Quote:
+		q := mailbox.NewWorkQuote(s.cfg.Identity, s.cfg.WorkBits, s.cfg.Now())
+		resp = &mailbox.QuoteReply{Quote: q}
+	case *mailbox.Open:
+		resp, err = s.openMailbox(ctx, r)
+	case *mailbox.Put:
+		resp, err = s.put(ctx, r)
+	case *mailbox.Fetch:
+		resp, err = s.fetch(r)
+	case *mailbox.Delete:
+		resp, err = s.delete(ctx, r)
+	default:
+		err = fmt.Errorf("request out of place: %w", mailbox.ErrForbidden)
+	}
+	s.metrics.request(requestName(got.Request), err)
+	return resp, err
+}
+
+// fresh checks swarm, replay and rights, from cheap to dear.
+func (s *Swarm) fresh(got *mailbox.Received) error {
+	if a, ok := addressOf(got.Request); ok {
+		if err := s.keeps(a); err != nil {
+			return err
+		}
+	}
+	now := s.cfg.Now()
+	if err := s.replay.Check(got.Stamp, now); err != nil {
+		return err
+	}
+	return mailbox.Authorize(got.Request, mailbox.Terms{
+		Now:     now,
+		Stamp:   got.Stamp,
+		Member:  s.quoteCounts,
+		MinBits: s.cfg.WorkBits,
+	})
+}
+
+func addressOf(req mailbox.Request) (mailbox.Address, bool) {
+	switch r := req.(type) {
+	case *mailbox.Open:
+		return r.Address(), true
+	case *mailbox.Put:
+		return r.Address(), true
+	case *mailbox.Fetch:
+		return r.Address(), true
+	case *mailbox.Subscribe:
+		return r.Address(), true
+	case *mailbox.Delete:
+		return r.Address(), true
+	}
+	return mailbox.Address{}, false
+}
+
+// requestName is a request's label in metrics.
+func requestName(req mailbox.Request) string {
+	switch req.(type) {
+	case *mailbox.Quote:
+		return "quote"
+	case *mailbox.Open:
+		return "open"
+	case *mailbox.Put:
+		return "put"
+	case *mailbox.Fetch:
+		return "fetch"
+	case *mailbox.Subscribe:
+		return "subscribe"
+	case *mailbox.Delete:
+		return "delete"
+	}
+	return "other"
+}
+
+func (s *Swarm) openMailbox(ctx context.Context, r *mailbox.Open) (mailbox.Response, error) {
+	g := grantOf(r)
+	_, err := s.agree(ctx, proposal{
+		op:    opOpen,
+		body:  g.Proof,
+		local: func() error { return s.cfg.Store.OpenMailbox(ctx, g) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	bytes, until, err := s.cfg.Store.Mailbox(g.Address)
+	if err != nil {
+		return nil, storeError(err)
+	}
+	return &mailbox.Opened{Until: until, Bytes: uint32(min(bytes, 1<<32-1))}, nil
+}
+
+func (s *Swarm) put(ctx context.Context, r *mailbox.Put) (mailbox.Response, error) {
+	began := time.Now()
+	e := envelopeOf(r)
+	// Ask first, so that a put that is refused here never reaches the others.
+	if st, err := s.cfg.Store.Check(e); err != nil {
+		return nil, storeError(err)
+	} else if st.Deleted {
+		return nil, mailbox.ErrDeleted
+	}
+	receipts, err := s.agree(ctx, proposal{
+		op:    opPut,
+		body:  mailbox.EncodeRequest(r),
+		put:   e,
+		local: func() error { return s.storeEnvelope(ctx, e) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.metrics.putSeconds.Observe(time.Since(began).Seconds())
+	return &mailbox.Stored{Receipts: receipts}, nil
+}
+
+// storeEnvelope puts an envelope on disk, and tells subscribers at once.
+func (s *Swarm) storeEnvelope(ctx context.Context, e *store.Envelope) error {
+	st, err := s.cfg.Store.Put(ctx, e)
+	if err != nil {
+		return err
+	}
+	if st.Deleted {
+		return mailbox.ErrDeleted
+	}
+	if st.Fresh {
+		s.subs.notify(e.Address)
+	}
+	return nil
+}
+
+func (s *Swarm) fetch(r *mailbox.Fetch) (mailbox.Response, error) {
+	generation, since := s.position(r.Cursor)
+	p, err := s.cfg.Store.Fetch(r.Address(), generation, since, int(r.Limit), mailbox.MaxBatchBytes)
+	if err != nil {
+		return nil, storeError(err)
+	}
+	b := &mailbox.Batch{Next: s.cursor(p.Generation, p.Next), More: p.More}
+	for _, it := range p.Items {
+		b.Items = append(b.Items, mailbox.Item{Digest: it.Digest, Expiry: it.Expiry, Envelope: it.Bytes})
+	}
+	return b, nil
+}
+
+func (s *Swarm) delete(ctx context.Context, r *mailbox.Delete) (mailbox.Response, error) {
+	d := tombstoneOf(r)
+	_, err := s.agree(ctx, proposal{
+		op:    opDelete,
+		body:  d.Proof,
+		local: func() error { return s.cfg.Store.Delete(ctx, d) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &mailbox.Deleted{}, nil
+}
+
+// cursor and position translate between the store's places and a client's. The
+// generation is the mailbox's own, so that cursors of two mailboxes have
+// nothing in common.
+func (s *Swarm) cursor(generation, seq uint64) mailbox.Cursor {
+	return mailbox.Cursor{Node: s.self, Incarnation: generation, Seq: seq}
+}
+
+func (s *Swarm) position(c mailbox.Cursor) (generation, seq uint64) {
+	if c.Node != s.self || c.Node == (identity.NodeID{}) {
+		return 0, 0
+	}
+	return c.Incarnation, c.Seq
+}
+
+const secondsPerDay = 86400
+
+// grantOf, envelopeOf and tombstoneOf are what a request leaves in the store.
+// Each proof is the request itself, for members to check again; of a put it
+// lacks the envelope, which lies beside it.
+func grantOf(r *mailbox.Open) store.Grant {
+	proof := mailbox.EncodeRequest(r)
+	return store.Grant{
+		Address: r.Address(),
+		ID:      suite.Hash(labelGrant, proof),
+		Bytes:   uint64(r.Bytes),
+		// Counted from the quote, so that all members come to the same time.
+		Expiry: r.Work.Quote.Issued + uint64(r.Days)*secondsPerDay,
+		Proof:  proof,
+	}
+}
+
+func envelopeOf(r *mailbox.Put) *store.Envelope {
+	addr := r.Address()
+	bare := *r
+	bare.Envelope = nil
+	return &store.Envelope{
+		Address: addr,
+		Digest:  mailbox.EnvelopeDigest(addr, r.Envelope),
+		Expiry:  r.Expiry,
+		Proof:   mailbox.EncodeRequest(&bare),
+		Bytes:   r.Envelope,
+	}
+}
+
+func tombstoneOf(r *mailbox.Delete) store.Tombstone {
+	proof := mailbox.EncodeRequest(r)
+	d := store.Tombstone{Address: r.Address(), ID: suite.Hash(labelStone, proof), Expiry: r.Expiry, Proof: proof}
+	for _, x := range r.Digests {
+		d.Digests = append(d.Digests, x)
+	}
+	return d
+}
