@@ -3,7 +3,6 @@ package mailbox
 import (
 	"fmt"
 	"io"
-	"math/bits"
 	"time"
 
 	"sotto/internal/identity"
@@ -197,7 +196,7 @@ func nextLevel(level [][suite.HashSize]byte) [][suite.HashSize]byte {
 }
 
 func receiptPath(levels [][][suite.HashSize]byte, i int) [][suite.HashSize]byte {
-	path := make([][suite.HashSize]byte, 0, bits.Len(uint(len(levels[0]))))
+	var path [][suite.HashSize]byte
 	for _, level := range levels[:len(levels)-1] {
 		if sibling := i ^ 1; sibling < len(level) {
 			path = append(path, level[sibling])

@@ -1,0 +1,129 @@
+package mailbox
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sotto/internal/suite"
+)
+
+func TestReceiptsOfEveryBatchSize(t *testing.T) {
+	w := newWorld(t)
+	for _, n := range []int{1, 2, 3, 4, 5, 7, 8, 9, 31, 33, 100, MaxReceiptBatch} {
+		for i, r := range w.receipts(n) {
+			if n > 40 && i%97 != 0 && i != n-1 {
+				continue
+			}
+			if err := r.Confirms(Address{byte(i), byte(i >> 8)}, Digest{byte(i)}, uint64(1000+i)); err != nil {
+				t.Fatalf("%d of %d: %v", i, n, err)
+			}
+			enc := r.Encode()
+			if len(enc) > MaxReceiptSize {
+				t.Fatalf("%d bytes", len(enc))
+			}
+			if d := cmp.Diff(&r, must(ParseReceipt(enc))); d != "" {
+				t.Fatal(d)
+			}
+		}
+	}
+}
+
+func TestReceiptRefuses(t *testing.T) {
+	w := newWorld(t)
+	changes := map[string]func(*Receipt){
+		"node":       func(r *Receipt) { r.Node[0] ^= 1 },
+		"address":    func(r *Receipt) { r.Address[0] ^= 1 },
+		"digest":     func(r *Receipt) { r.Digest[0] ^= 1 },
+		"expiry":     func(r *Receipt) { r.Expiry++ },
+		"time":       func(r *Receipt) { r.Time++ },
+		"salt":       func(r *Receipt) { r.Salt[0] ^= 1 },
+		"size":       func(r *Receipt) { r.Size++ },
+		"no size":    func(r *Receipt) { r.Size = 0 },
+		"huge size":  func(r *Receipt) { r.Size = 65535 },
+		"index":      func(r *Receipt) { r.Index ^= 1 },
+		"index out":  func(r *Receipt) { r.Index = r.Size },
+		"path":       func(r *Receipt) { r.Path[1][0] ^= 1 },
+		"short path": func(r *Receipt) { r.Path = r.Path[:len(r.Path)-1] },
+		"long path":  func(r *Receipt) { r.Path = append(r.Path, [suite.HashSize]byte{}) },
+		"signature":  func(r *Receipt) { r.Signature[0] ^= 1 },
+	}
+	for name, change := range changes {
+		r := w.receipts(5)[1]
+		change(&r)
+		if err := r.Verify(); !errors.Is(err, ErrReceipt) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	r := w.receipts(5)[1]
+	if err := r.Confirms(r.Address, Digest{0xff}, r.Expiry); !errors.Is(err, ErrReceipt) {
+		t.Errorf("other put: got %v", err)
+	}
+	enc := r.Encode()
+	long := bytes.Clone(enc)
+	long[1+32+32+32+16+16+4] = 11
+	for name, in := range map[string][]byte{"empty": nil, "cut": enc[:150], "trailing": append(bytes.Clone(enc), 0), "long path": long} {
+		if _, err := ParseReceipt(in); !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// A neighbour's path shows nothing by which a leaf can be recognised.
+func TestReceiptPathsHideTheNeighbours(t *testing.T) {
+	w := newWorld(t)
+	var batch ReceiptBatch
+	for range 2 {
+		batch.Add(Address{1}, Digest{2}, 3)
+	}
+	rs := must(batch.Sign(newStream("r"), w.node, w.now))
+	if rs[0].Path[0] == rs[1].Path[0] || rs[0].Salt == rs[1].Salt {
+		t.Error("equal puts have equal leaves")
+	}
+	if got := must(batch.Sign(newStream("r"), w.node, w.now)); got != nil || batch.Len() != 0 {
+		t.Error("a signed batch is not empty")
+	}
+}
+
+func TestReceiptBatchIsBounded(t *testing.T) {
+	var b ReceiptBatch
+	for i := range MaxReceiptBatch {
+		if at, ok := b.Add(Address{}, Digest{}, 0); !ok || at != i {
+			t.Fatalf("%d: got %d, %v", i, at, ok)
+		}
+	}
+	if _, ok := b.Add(Address{}, Digest{}, 0); ok {
+		t.Fatal("one too many was taken")
+	}
+}
+
+func TestWork(t *testing.T) {
+	w := newWorld(t)
+	q := NewWorkQuote(w.node, testBits, w.now)
+	if _, err := SolveWork(func() bool { return true }, PutPurpose(Address{}, Digest{}), NewWorkQuote(w.node, MaxWorkBits, w.now)); !errors.Is(err, ErrStopped) {
+		t.Errorf("stopped: got %v", err)
+	}
+	if _, err := SolveWork(nil, PutPurpose(Address{}, Digest{}), WorkQuote{Bits: MaxWorkBits + 1}); !errors.Is(err, ErrBadWork) {
+		t.Errorf("too dear: got %v", err)
+	}
+	base := OpenPurpose(Address{1}, 4<<20, 18)
+	for _, tc := range []struct {
+		size  uint32
+		days  uint16
+		extra uint8
+	}{{1, 1, 0}, {4 << 20, 18, 0}, {5 << 20, 18, 1}, {4 << 20, 19, 1}, {8 << 20, 34, 2}, {64 << 20, 34, 5}} {
+		if got := OpenPurpose(Address{1}, tc.size, tc.days).extra; got != tc.extra {
+			t.Errorf("%d bytes, %d days: %d bits, want %d", tc.size, tc.days, got, tc.extra)
+		}
+	}
+	if base.binding == OpenPurpose(Address{2}, 4<<20, 18).binding || base.binding == OpenPurpose(Address{1}, 4<<20, 17).binding {
+		t.Error("work is not bound to its purpose")
+	}
+	cheap, dear := q, q
+	cheap.Bits, dear.Bits = 1, 29
+	if got := MedianQuote([]WorkQuote{dear, q, cheap}); got.Bits != testBits {
+		t.Errorf("median of %d bits", got.Bits)
+	}
+}
