@@ -85,6 +85,9 @@ func NewManager(cfg Config) (*Manager, error) {
 		changed:  make(chan struct{}),
 		avoid:    make(map[identity.NodeID]time.Time),
 	}
+	if m.unsaved, err = guards.refresh(m.rand, cfg.Now(), cfg.Directory.Current()); err != nil {
+		return nil, err
+	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.wg.Go(m.maintain)
 	m.wg.Go(m.eventLoop)

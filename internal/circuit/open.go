@@ -3,6 +3,7 @@ package circuit
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -174,22 +175,24 @@ func (m *Manager) buildForLocked(r *request, wanted int) (again time.Duration, e
 	if len(m.builds) >= maxBuilds {
 		return 0, nil
 	}
-	return 0, m.startForLocked(r, exits, now)
+	return m.startForLocked(r, exits, now)
 }
 
 // startForLocked starts a build for r, over the first guard that does not
 // conflict with the target; over the next one for each further build.
-func (m *Manager) startForLocked(r *request, exits []directory.Node, now time.Time) error {
+func (m *Manager) startForLocked(r *request, exits []directory.Node, now time.Time) (again time.Duration, err error) {
 	d := m.cfg.Directory.Current()
 	avoidExits := make([]identity.NodeID, len(exits))
 	for i, n := range exits {
 		avoidExits[i] = n.ID
 	}
-	guards := slices.DeleteFunc(m.guards.usable(now, d), func(n directory.Node) bool {
-		return directory.Conflict(n, r.target)
-	})
+	conflicts := func(n directory.Node) bool { return directory.Conflict(n, r.target) }
+	guards := slices.DeleteFunc(m.guards.usable(now, d), conflicts)
 	if len(guards) == 0 {
-		return directory.ErrTooSmall
+		if slices.IndexFunc(d.Nodes(), func(n directory.Node) bool { return !conflicts(n) && m.guards.find(n.ID) != nil }) < 0 {
+			return 0, fmt.Errorf("%w: every guard conflicts with the target", directory.ErrTooSmall)
+		}
+		return retryMax, nil // the others failed a moment ago
 	}
 	guard := guards[min(r.builds, len(guards)-1, 1)]
 	path, err := d.ChoosePath(m.rand, directory.PathRequest{
@@ -202,9 +205,9 @@ func (m *Manager) startForLocked(r *request, exits []directory.Node, now time.Ti
 		})
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	r.builds++
 	m.startLocked(path)
-	return nil
+	return 0, nil
 }

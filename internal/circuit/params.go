@@ -65,7 +65,7 @@ const (
 // Streams (spec/circuit.md §2, §5.5).
 const (
 	// MaxStreams is how many streams of one circuit are open at once.
-	MaxStreams = 64
+	MaxStreams = onion.MaxStreams
 	// maxOut is what a stream holds that has not left in cells: enough to fill
 	// a batch of cells many times over.
 	maxOut = 128 << 10

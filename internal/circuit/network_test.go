@@ -1,0 +1,244 @@
+package circuit_test
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sotto/internal/circuit"
+	"sotto/internal/directory"
+	"sotto/internal/identity"
+	"sotto/internal/link"
+	"sotto/internal/relay"
+	"sotto/internal/simnet"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// socket opens a packet connection; port 0 takes a free one.
+type socket func(netip.AddrPort) (net.PacketConn, error)
+
+// network is a directory of relays whose exits reach an echo at every node.
+type network struct {
+	t      testing.TB
+	open   socket
+	local  []directory.LocalNode
+	source directory.Source
+	ends   []*link.Endpoint
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// startNetwork starts nodes relays; evil takes the place of some.
+func startNetwork(t testing.TB, nodes int, port uint16, open socket, evil *tamperer) *network {
+	t.Helper()
+	n, local, err := directory.Local(directory.LocalConfig{
+		Nodes: nodes, Port: port, Created: time.Now().Add(-time.Hour), Rand: rand.Reader,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := n.Directory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &network{t: t, open: open, local: local, source: directory.Fixed(d), cancel: cancel}
+	for i := range local {
+		pc, err := open(local[i].Node.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := link.NewEndpoint(pc, link.Config{Identity: local[i].Identity, Directory: w.source})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.ends = append(w.ends, e)
+		if evil != nil && evil.is(i) {
+			w.wg.Go(func() { evil.serve(ctx, w, local[i], e) })
+			continue
+		}
+		r := relay.New(relay.Config{
+			Identity: local[i].Node.ID, OnionSecret: local[i].Onion, Directory: w.source,
+			Endpoint: e, Exit: echoDialer{},
+		})
+		w.wg.Go(func() { _ = r.Serve(ctx) })
+	}
+	return w
+}
+
+func (w *network) stop() {
+	w.cancel()
+	for _, e := range w.ends {
+		_ = e.Close()
+	}
+	w.wg.Wait()
+}
+
+// node returns what the directory says of node i.
+func (w *network) node(i int) directory.Node { return w.local[i].Node }
+
+// index returns the i of node(i).
+func (w *network) index(id identity.NodeID) int {
+	for i := range w.local {
+		if w.local[i].Node.ID == id {
+			return i
+		}
+	}
+	w.t.Fatalf("no node %v", id)
+	return -1
+}
+
+// client is a Manager with its endpoint.
+type client struct {
+	*circuit.Manager
+	endpoint *link.Endpoint
+	events   chan circuit.Event
+}
+
+// clientAddr is where simulated clients live.
+var clientAddr = netip.MustParseAddrPort("127.200.0.1:0")
+
+func (w *network) newClient(change func(*circuit.Config)) *client {
+	w.t.Helper()
+	pc, err := w.open(clientAddr)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	e, err := link.NewEndpoint(pc, link.Config{Directory: w.source})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c := &client{endpoint: e, events: make(chan circuit.Event, 1000)}
+	cfg := circuit.Config{Directory: w.source, Endpoint: e, OnEvent: func(e circuit.Event) { c.events <- e }}
+	if change != nil {
+		change(&cfg)
+	}
+	if c.Manager, err = circuit.NewManager(cfg); err != nil {
+		w.t.Fatal(err)
+	}
+	return c
+}
+
+func (c *client) stop(t testing.TB) {
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := c.endpoint.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// until waits for events until ok holds.
+func (c *client) until(t testing.TB, what string, ok func([]circuit.PathInfo) bool) {
+	t.Helper()
+	limit := time.NewTimer(30 * time.Second)
+	defer limit.Stop()
+	for !ok(c.Paths()) {
+		select {
+		case <-c.events:
+		case <-limit.C:
+			t.Fatalf("%s: not within 30 s; paths: %+v", what, c.Paths())
+		}
+	}
+}
+
+func count(paths []circuit.PathInfo, state circuit.PathState) int {
+	n := 0
+	for _, p := range paths {
+		if p.State == state {
+			n++
+		}
+	}
+	return n
+}
+
+// ready reports whether n idle circuits stand and none is being built.
+func ready(n int) func([]circuit.PathInfo) bool {
+	return func(p []circuit.PathInfo) bool {
+		return count(p, circuit.PathReady) == n && count(p, circuit.PathBuilding) == 0
+	}
+}
+
+// echo sends p and expects it back.
+func echo(s *circuit.Stream, p []byte) error {
+	if _, err := s.Write(p); err != nil {
+		return err
+	}
+	got := make([]byte, len(p))
+	if _, err := io.ReadFull(s, got); err != nil {
+		return err
+	}
+	if string(got) != string(p) {
+		return io.ErrNoProgress
+	}
+	return nil
+}
+
+// echoDialer is the service behind every exit: it says what it hears.
+type echoDialer struct{}
+
+func (echoDialer) OpenStream(context.Context, identity.NodeID) (io.ReadWriteCloser, error) {
+	r, w := io.Pipe()
+	return &echoStream{r, w}, nil
+}
+
+type echoStream struct {
+	*io.PipeReader
+	w *io.PipeWriter
+}
+
+func (e *echoStream) Write(p []byte) (int, error) { return e.w.Write(p) }
+func (e *echoStream) CloseWrite() error           { return e.w.Close() }
+func (e *echoStream) Close() error {
+	_ = e.w.Close()
+	return e.PipeReader.Close()
+}
+
+// loopback opens real sockets. All nodes listen on one port that is free at
+// the first address.
+func loopback(t testing.TB) (socket, uint16) {
+	t.Helper()
+	pc, err := net.ListenPacket("udp", "127.1.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := pc.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	_ = pc.Close()
+	return func(a netip.AddrPort) (net.PacketConn, error) {
+		return net.ListenUDP("udp", net.UDPAddrFromAddrPort(a))
+	}, port
+}
+
+// onLoopback runs a test on real sockets.
+func onLoopback(t testing.TB, nodes int, test func(w *network, c *client)) {
+	t.Helper()
+	open, port := loopback(t)
+	w := startNetwork(t, nodes, port, open, nil)
+	defer w.stop()
+	c := w.newClient(nil)
+	defer c.stop(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := c.WaitReady(ctx); err != nil {
+		t.Fatal(err)
+	}
+	test(w, c)
+}
+
+// simulated runs a test in virtual time; the caller is in a synctest bubble.
+func simulated(t *testing.T, nodes int, evil *tamperer, test func(*network, *simnet.Net)) {
+	t.Helper()
+	n := simnet.New(simnet.Config{Latency: 5 * time.Millisecond})
+	defer n.Close()
+	w := startNetwork(t, nodes, 4433, n.PacketConn, evil)
+	defer w.stop()
+	test(w, n)
+}
