@@ -2,8 +2,9 @@ package link
 
 import (
 	"errors"
+	"fmt"
 	"io"
-	"sync"
+	"net"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -13,6 +14,10 @@ import (
 
 // ErrPartialCell is returned when a channel ends within a cell.
 var ErrPartialCell = errors.New("link: channel ended within a cell")
+
+// ErrLost is returned when the connection under a channel or a service stream
+// is gone: closed by either side, reset, or silent for too long.
+var ErrLost = errors.New("link: connection is gone")
 
 // Code says why a channel was reset (spec/link.md §6).
 type Code uint32
@@ -27,7 +32,8 @@ type ResetError struct {
 func (e *ResetError) Error() string { return "link: channel was reset" }
 
 // Channel is one circuit's place on a link: a stream of whole cells and
-// nothing else. One goroutine may read while another writes.
+// nothing else. One goroutine may read while others write; each write goes out
+// in one piece.
 type Channel struct {
 	str *quic.Stream
 	id  uint32
@@ -35,8 +41,6 @@ type Channel struct {
 	part  []byte // the start of a cell whose rest has not arrived; reader's
 	ready *Batch // cells that ReadCell has not handed out; reader's
 	next  int    // the first of them
-
-	writeMu sync.Mutex // one Write at a time, so that cells stay whole
 }
 
 func newChannel(s *quic.Stream) *Channel {
@@ -55,7 +59,7 @@ func (c *Channel) Wait() error {
 	}
 	var one [1]byte
 	_, err := c.str.Peek(one[:])
-	return c.readError(err)
+	return streamError(err)
 }
 
 // ReadBatch fills b, which must be empty, with at least one cell and as many
@@ -80,7 +84,7 @@ func (c *Channel) ReadBatch(b *Batch) error {
 		if err == io.EOF && got > 0 {
 			return ErrPartialCell
 		}
-		return c.readError(err)
+		return streamError(err)
 	}
 	b.n = got / onion.CellSize
 	c.part = append(c.part, b.buf[b.n*onion.CellSize:got]...)
@@ -132,10 +136,8 @@ func (c *Channel) ended(err error) error {
 // WriteBatch writes the cells of b in one Write. It waits while the peer's
 // window is full.
 func (c *Channel) WriteBatch(b *Batch) error {
-	c.writeMu.Lock()
-	defer c.writeMu.Unlock()
 	_, err := c.str.Write(b.Bytes())
-	return c.readError(err)
+	return streamError(err)
 }
 
 // WriteCells writes the cells, several with one Write.
@@ -180,11 +182,16 @@ func (c *Channel) SetReadDeadline(t time.Time) error { return c.str.SetReadDeadl
 // cell on the wire: the channel must then be aborted.
 func (c *Channel) SetWriteDeadline(t time.Time) error { return c.str.SetWriteDeadline(t) }
 
-// readError turns QUIC's stream error into ours.
-func (c *Channel) readError(err error) error {
+// streamError turns QUIC's errors into ours; io.EOF and deadlines pass.
+func streamError(err error) error {
 	var reset *quic.StreamError
-	if errors.As(err, &reset) {
+	switch {
+	case err == nil, err == io.EOF:
+		return err
+	case errors.As(err, &reset):
 		return &ResetError{Code: Code(reset.ErrorCode), Remote: reset.Remote}
+	case errors.Is(err, net.ErrClosed): // every error of a QUIC connection is one
+		return fmt.Errorf("%w: %v", ErrLost, err)
 	}
 	return err
 }

@@ -29,7 +29,7 @@ func (l *Link) Open(ctx context.Context) (*Channel, error) {
 }
 
 // Accept returns the next channel that the peer opened. A channel exists for
-// us once its first bytes arrive.
+// us once its first bytes, or those of a later one, arrive.
 func (l *Link) Accept(ctx context.Context) (*Channel, error) {
 	s, err := l.conn.AcceptStream(ctx)
 	if err != nil {

@@ -49,10 +49,16 @@ type ServiceStream struct {
 }
 
 // Read reads what has arrived; io.EOF after the peer's CloseWrite or Close.
-func (s *ServiceStream) Read(p []byte) (int, error) { return s.str.Read(p) }
+func (s *ServiceStream) Read(p []byte) (int, error) {
+	n, err := s.str.Read(p)
+	return n, streamError(err)
+}
 
 // Write writes p, waiting while the peer's window is full.
-func (s *ServiceStream) Write(p []byte) (int, error) { return s.str.Write(p) }
+func (s *ServiceStream) Write(p []byte) (int, error) {
+	n, err := s.str.Write(p)
+	return n, streamError(err)
+}
 
 // CloseWrite ends our direction after what was written. Not concurrent with
 // Write.

@@ -9,13 +9,22 @@ import (
 	"sotto/internal/onion"
 )
 
+// channel is what a circuit needs of a *link.Channel.
+type channel interface {
+	CircID() uint32
+	Wait() error
+	ReadBatch(*link.Batch) error
+	WriteBatch(*link.Batch) error
+	Abort(link.Code)
+}
+
 // circuit is a relay's state of one circuit (spec/circuit.md §4).
 type circuit struct {
 	relay   *Relay
 	layer   *onion.RelayCircuit
 	account account
 
-	prev       *link.Channel
+	prev       channel
 	prevNode   identity.NodeID // if prevIsNode
 	prevIsNode bool
 
@@ -41,11 +50,11 @@ type circuit struct {
 
 // hop is a circuit's next neighbour.
 type hop struct {
-	ch    *link.Channel
+	ch    channel
 	queue queue
 }
 
-func newCircuit(ctx context.Context, r *Relay, prev *link.Channel, keys *onion.Keys) *circuit {
+func newCircuit(ctx context.Context, r *Relay, prev channel, keys *onion.Keys) *circuit {
 	c := &circuit{relay: r, layer: onion.NewRelayCircuit(keys), prev: prev}
 	c.account.memory = &r.memory
 	c.toPrev.c, c.toPrev.ch = c, prev
@@ -173,7 +182,7 @@ func (c *circuit) forward(b *link.Batch) error {
 
 // checkCell checks a cell's header and reports whether it is a RELAY cell;
 // DESTROY comes back as an error.
-func (c *circuit) checkCell(cell *onion.Cell, from *link.Channel) (relayed bool, err error) {
+func (c *circuit) checkCell(cell *onion.Cell, from channel) (relayed bool, err error) {
 	if err := onion.CheckHeader(cell); err != nil {
 		return false, err
 	}

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"sotto/internal/directory"
@@ -42,11 +43,7 @@ func (c *circuit) handleExtend(m onion.Message) error {
 func (c *circuit) extend(node directory.Node, create []byte) error {
 	ctx, cancel := context.WithTimeout(c.ctx, c.relay.limits.ExtendTimeout)
 	defer cancel()
-	l, err := c.relay.cfg.Endpoint.Get(ctx, node)
-	if err != nil {
-		return err
-	}
-	ch, err := l.Open(ctx)
+	ch, err := c.relay.open(ctx, node)
 	if err != nil {
 		return err
 	}
@@ -73,6 +70,15 @@ func (c *circuit) extend(node directory.Node, create []byte) error {
 	return c.sender.send(onion.Extended(created))
 }
 
+// openChannel opens a channel on the link to node.
+func (r *Relay) openChannel(ctx context.Context, node directory.Node) (*link.Channel, error) {
+	l, err := r.cfg.Endpoint.Get(ctx, node)
+	if err != nil {
+		return nil, err
+	}
+	return l.Open(ctx)
+}
+
 // exchange writes CREATE and reads CREATED.
 func exchange(ctx context.Context, ch *link.Channel, create []byte) ([]byte, error) {
 	if err := writeHandshake(ch, onion.CmdCreate, create); err != nil {
@@ -92,6 +98,9 @@ func exchange(ctx context.Context, ch *link.Channel, create []byte) ([]byte, err
 
 // extendReason says what a failed extension means to the client.
 func extendReason(err error) onion.Reason {
+	if errors.Is(err, link.ErrBackoff) {
+		return onion.ReasonUnreachable
+	}
 	switch why := reasonOf(err); why {
 	case onion.ReasonLinkLost, onion.ReasonDone:
 		return onion.ReasonUnreachable

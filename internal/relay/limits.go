@@ -5,7 +5,7 @@ import "time"
 // Limits bounds what neighbours can make a relay do. A zero field takes the
 // default of spec/circuit.md §2, where the reasons stand.
 type Limits struct {
-	CreateTimeout     time.Duration // from a channel's first byte to its CREATE
+	CreateTimeout     time.Duration // from a channel's appearance to its CREATE
 	ExtendTimeout     time.Duration // from EXTEND to the next relay's CREATED
 	BeginTimeout      time.Duration // from BEGIN to an open stream
 	MaxHalfOpen       int           // channels without an answered CREATE

@@ -11,7 +11,7 @@ import (
 // never waits for the neighbour; a writer runs only while something waits.
 type queue struct {
 	c  *circuit
-	ch *link.Channel
+	ch channel
 
 	mu      sync.Mutex // guards what follows
 	waiting []*link.Batch

@@ -43,6 +43,7 @@ type Relay struct {
 	metrics  *Metrics
 	memory   memory
 	halfOpen atomic.Int64
+	open     func(context.Context, directory.Node) (*link.Channel, error)
 
 	mu       sync.Mutex // guards circuits
 	circuits map[*circuit]struct{}
@@ -65,6 +66,7 @@ func New(cfg Config) *Relay {
 		metrics:  cfg.Metrics,
 		circuits: make(map[*circuit]struct{}),
 	}
+	r.open = r.openChannel
 	r.memory.max, r.memory.gauge = r.limits.MaxMemory, r.metrics.queued
 	return r
 }
