@@ -1,0 +1,151 @@
+package node
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"sotto/internal/directory"
+	"sotto/internal/identity"
+	"sotto/internal/suite"
+)
+
+// The files of a node's folder (docs/operating.md).
+const (
+	identityFile = "identity.key" // hex seed of the Ed25519 identity key
+	onionFile    = "onion.key"    // hex scalar of the X25519 onion key
+	networkFile  = "network.json" // the signed directory
+	runFile      = "run.json"     // what the running process listens on
+	storeDir     = "store"        // the mailboxes, locked while a process uses them
+)
+
+// maxKeyFile bounds a key file: 64 hex digits and a line end.
+const maxKeyFile = 80
+
+// Keys are a node's two long-term secrets.
+type Keys struct {
+	Identity suite.SigningKey
+	Onion    suite.DHPrivate
+}
+
+// ID returns the node's ID.
+func (k Keys) ID() identity.NodeID { return identity.NodeID(k.Identity.Public()) }
+
+// WriteDir lays out a new node's folder. It refuses one that holds keys: an
+// identity that was overwritten cannot come back.
+func WriteDir(dir string, keys Keys, network []byte) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	if err := writeNew(filepath.Join(dir, identityFile), keys.Identity.Seed()); err != nil {
+		return err
+	}
+	if err := writeNew(filepath.Join(dir, onionFile), keys.Onion.Bytes()); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, networkFile), network, 0o600); err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	return nil
+}
+
+func writeNew(path string, secret []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	_, err = f.WriteString(hex.EncodeToString(secret) + "\n")
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// readDir reads a node's keys and directory.
+func readDir(dir string) (Keys, *directory.Directory, error) {
+	var k Keys
+	seed, err := readKey(filepath.Join(dir, identityFile))
+	if err != nil {
+		return k, nil, err
+	}
+	if k.Identity, err = suite.SigningKeyFrom(seed); err != nil {
+		return k, nil, err
+	}
+	scalar, err := readKey(filepath.Join(dir, onionFile))
+	if err != nil {
+		return k, nil, err
+	}
+	if k.Onion, err = suite.DHPrivateFrom(scalar); err != nil {
+		return k, nil, err
+	}
+	b, err := readBounded(filepath.Join(dir, networkFile), directory.MaxNetworkFile)
+	if err != nil {
+		return k, nil, err
+	}
+	network, err := directory.ParseNetwork(b)
+	if err != nil {
+		return k, nil, fmt.Errorf("node: %s: %w", networkFile, err)
+	}
+	d, err := network.Directory()
+	return k, d, err
+}
+
+func readKey(path string) ([]byte, error) {
+	b, err := readBounded(path, maxKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	for len(b) > 0 && (b[len(b)-1] == '\n' || b[len(b)-1] == '\r') {
+		b = b[:len(b)-1]
+	}
+	key := make([]byte, hex.DecodedLen(len(b)))
+	if _, err := hex.Decode(key, b); err != nil {
+		return nil, fmt.Errorf("node: %s is not a key in hex", filepath.Base(path)) // never the content
+	}
+	return key, nil
+}
+
+func readBounded(path string, limit int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	if info.Size() > limit {
+		return nil, fmt.Errorf("node: %s has %d bytes, at most %d", filepath.Base(path), info.Size(), limit)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	return b, nil
+}
+
+// RunInfo is what a running node tells of itself in its folder.
+type RunInfo struct {
+	PID     int    `json:"pid"`
+	Metrics string `json:"metrics"` // host and port of /metrics and /healthz
+}
+
+// ReadRunInfo returns what the node that runs in dir wrote, or an error
+// wrapping fs.ErrNotExist before it is ready.
+func ReadRunInfo(dir string) (RunInfo, error) {
+	var info RunInfo
+	b, err := os.ReadFile(filepath.Join(dir, runFile))
+	if err != nil {
+		return info, err
+	}
+	return info, json.Unmarshal(b, &info)
+}
+
+// writeRunInfo replaces the file in one step, so that no reader sees half.
+func writeRunInfo(dir string, info RunInfo) error {
+	b, err := json.Marshal(info)
+	if err != nil {
+		return err
+	}
+	tmp := filepath.Join(dir, runFile+".new")
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	return os.Rename(tmp, filepath.Join(dir, runFile))
+}

@@ -1,0 +1,74 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+const (
+	// metricsTimeout bounds a request's headers and answer: the reader is a
+	// scraper on this machine.
+	metricsTimeout = 10 * time.Second
+	// metricsShutdown is how long requests under way may take when closing.
+	metricsShutdown = time.Second
+)
+
+// metricsServer serves /metrics and /healthz.
+type metricsServer struct {
+	listener net.Listener
+	http     *http.Server
+	done     chan error
+}
+
+// serveMetrics listens on address, which must be of the loopback interface: the
+// figures say nothing of clients, but are nobody else's business.
+func serveMetrics(address string, registry *prometheus.Registry) (*metricsServer, error) {
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("node: metrics address: %w", err)
+	}
+	if !ap.Addr().IsLoopback() {
+		return nil, fmt.Errorf("node: metrics address %v is not loopback", ap)
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = io.WriteString(w, "ok\n") // a scraper that has gone is no failure of ours
+	})
+	m := &metricsServer{
+		listener: l,
+		http:     &http.Server{Handler: mux, ReadTimeout: metricsTimeout, WriteTimeout: metricsTimeout},
+		done:     make(chan error, 1),
+	}
+	go func() { m.done <- m.http.Serve(l) }()
+	return m, nil
+}
+
+func (m *metricsServer) addr() string { return m.listener.Addr().String() }
+
+func (m *metricsServer) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), metricsShutdown)
+	defer cancel()
+	err := m.http.Shutdown(ctx)
+	if err != nil {
+		err = m.http.Close()
+	}
+	if served := <-m.done; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}

@@ -1,0 +1,225 @@
+// Package node is one Sotto node: a relay and a member of a swarm on one
+// socket, with its folder, its metrics and its clean stop (docs/operating.md).
+//
+// It only puts relay, swarm and link together. It can read no message: nothing
+// that could is among its imports, and internal/archtest keeps it so.
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sotto/internal/directory"
+	"sotto/internal/identity"
+	"sotto/internal/link"
+	"sotto/internal/relay"
+	"sotto/internal/swarm"
+	"sotto/internal/swarm/store"
+)
+
+// Config says where a node's folder is and replaces parts of the system for
+// tests. Only Dir is needed.
+type Config struct {
+	Dir string
+	// Metrics is where /metrics and /healthz listen, on loopback; empty is nowhere.
+	Metrics string
+	// PacketConn is the node's socket; nil is UDP at the directory's address.
+	PacketConn net.PacketConn
+	Now        func() time.Time
+	Rand       io.Reader
+	Logger     *slog.Logger // names no client, address of one, or mailbox; nil is silence
+}
+
+// Node is a running node.
+type Node struct {
+	cfg      Config
+	id       identity.NodeID
+	endpoint *link.Endpoint
+	relay    *relay.Relay
+	swarm    *swarm.Swarm
+	store    *store.Store
+	metrics  *metricsServer // nil without
+
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// Start opens the folder and serves until Close. When it returns without an
+// error the node answers.
+func Start(cfg Config) (*Node, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	n := &Node{cfg: cfg}
+	if err := n.start(); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+func (n *Node) start() error {
+	keys, dir, err := readDir(n.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	n.id = keys.ID()
+	self, ok := dir.Node(n.id)
+	if !ok {
+		return fmt.Errorf("node: %s does not list this node's identity", networkFile)
+	}
+	if n.cfg.PacketConn == nil {
+		if n.cfg.PacketConn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(self.Addr)); err != nil {
+			return fmt.Errorf("node: %w", err)
+		}
+	}
+	source := directory.Fixed(dir)
+	n.endpoint, err = link.NewEndpoint(n.cfg.PacketConn, link.Config{
+		Identity: keys.Identity, Directory: source, Logger: n.cfg.Logger, Now: n.cfg.Now,
+	})
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	return n.assemble(keys, source)
+}
+
+// assemble builds the rooms on the endpoint and starts them.
+func (n *Node) assemble(keys Keys, source directory.Source) error {
+	registry := prometheus.NewRegistry()
+	dialer := serviceDialer{endpoint: n.endpoint, directory: source}
+	var err error
+	if n.store, err = store.Open(filepath.Join(n.cfg.Dir, storeDir), store.Options{Rand: n.cfg.Rand, Logger: n.cfg.Logger}); err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	n.swarm, err = swarm.New(swarm.Config{
+		Identity: keys.Identity, Directory: source, Store: n.store, Peers: dialer,
+		Now: n.cfg.Now, Rand: n.cfg.Rand, Logger: n.cfg.Logger, Metrics: registry,
+	})
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	n.relay = relay.New(relay.Config{
+		Identity: n.id, OnionSecret: keys.Onion, Directory: source, Endpoint: n.endpoint,
+		Exit: dialer, Metrics: relay.NewMetrics(registry), Logger: n.cfg.Logger, Rand: n.cfg.Rand,
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cancel = cancel
+	n.wg.Go(func() { n.report("relay", n.relay.Serve(ctx)) })
+	n.wg.Go(func() { n.report("swarm", n.swarm.Run(ctx)) })
+	n.wg.Go(func() { n.serveServices(ctx) })
+	if n.cfg.Metrics == "" {
+		return nil
+	}
+	if n.metrics, err = serveMetrics(n.cfg.Metrics, registry); err != nil {
+		return err
+	}
+	return writeRunInfo(n.cfg.Dir, RunInfo{PID: os.Getpid(), Metrics: n.metrics.addr()})
+}
+
+func (n *Node) report(room string, err error) {
+	if err != nil {
+		n.cfg.Logger.Error("stopped serving", "room", room, "error", err)
+	}
+}
+
+// serveServices hands the streams of other nodes to the swarm.
+func (n *Node) serveServices(ctx context.Context) {
+	var conns sync.WaitGroup
+	defer conns.Wait()
+	for {
+		conn, err := n.endpoint.AcceptService(ctx)
+		if err != nil {
+			return // the context ended, or the endpoint closed
+		}
+		conns.Go(func() { n.serveService(ctx, conn) })
+	}
+}
+
+func (n *Node) serveService(ctx context.Context, conn *link.ServiceConn) {
+	var streams sync.WaitGroup
+	defer streams.Wait()
+	defer conn.Close()
+	for {
+		s, err := conn.AcceptStream(ctx)
+		if err != nil {
+			return
+		}
+		streams.Go(func() { n.swarm.ServeStream(ctx, conn.Peer(), s) })
+	}
+}
+
+// ID returns the node's ID.
+func (n *Node) ID() identity.NodeID { return n.id }
+
+// MetricsAddr returns host and port of /metrics, or "" without.
+func (n *Node) MetricsAddr() string {
+	if n.metrics == nil {
+		return ""
+	}
+	return n.metrics.addr()
+}
+
+// Close stops serving and returns when every goroutine of the node has ended.
+func (n *Node) Close() error {
+	var errs []error
+	if n.metrics != nil {
+		errs = append(errs, n.metrics.close())
+	}
+	if n.cancel != nil {
+		n.cancel()
+	}
+	if n.endpoint != nil {
+		errs = append(errs, n.endpoint.Close())
+	} else if n.cfg.PacketConn != nil {
+		errs = append(errs, n.cfg.PacketConn.Close())
+	}
+	n.wg.Wait()
+	if n.swarm != nil {
+		errs = append(errs, n.swarm.Close())
+	}
+	if n.store != nil {
+		errs = append(errs, n.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// serviceDialer opens streams to other nodes' swarms: for circuits that end
+// here, and for this node's own replication. Connections are shared among all,
+// so that a swarm node cannot tell clients apart by them.
+type serviceDialer struct {
+	endpoint  *link.Endpoint
+	directory directory.Source
+}
+
+// OpenStream implements relay.ExitDialer and swarm's PeerDialer.
+func (d serviceDialer) OpenStream(ctx context.Context, id identity.NodeID) (io.ReadWriteCloser, error) {
+	node, ok := d.directory.Current().Node(id)
+	if !ok {
+		return nil, fmt.Errorf("node: not in the directory")
+	}
+	conn, err := d.endpoint.DialService(ctx, node)
+	if err != nil {
+		return nil, err
+	}
+	s, err := conn.OpenStream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}

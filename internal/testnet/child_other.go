@@ -1,0 +1,9 @@
+//go:build !linux
+
+package testnet
+
+import "syscall"
+
+// childAttributes keeps the terminal's interrupt away from a node: Close stops
+// the nodes in order.
+func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
