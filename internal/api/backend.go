@@ -38,6 +38,8 @@ type Client interface {
 	Retry(ctx context.Context, id string) error
 	MarkRead(ctx context.Context, peer string) error
 	Take(ctx context.Context) ([]client.Message, error)
+	Sync(ctx context.Context) error
+	Flush(ctx context.Context) error
 
 	Paths() []client.Path
 	NewPath()

@@ -130,6 +130,17 @@ func retry(c Client, _ http.ResponseWriter, r *http.Request) (any, error) {
 	return nil, c.Retry(r.Context(), r.PathValue("id"))
 }
 
+// waiting makes an endpoint of a call that lasts as long as it takes, or as
+// the asker waits.
+func waiting(call func(Client, context.Context) error) clientHandler {
+	return func(c Client, w http.ResponseWriter, r *http.Request) (any, error) {
+		if err := noDeadlines(w); err != nil {
+			return nil, err
+		}
+		return nil, call(c, r.Context())
+	}
+}
+
 func take(c Client, _ http.ResponseWriter, r *http.Request) (any, error) {
 	list, err := c.Take(r.Context())
 	if list == nil {

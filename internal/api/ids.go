@@ -19,6 +19,15 @@ func parseID(text string) (string, error) {
 	return id.String(), nil
 }
 
+// Checked is the answer of POST /ids/check. A mistyped ID is an ordinary
+// answer, not a failure.
+type Checked struct {
+	Valid   bool   `json:"valid"`
+	ID      string `json:"id,omitempty"`
+	Self    bool   `json:"self,omitempty"`
+	Problem string `json:"problem,omitempty"`
+}
+
 // checkID tells whether a text is an account ID, for an input field. It works
 // without an account and asks nobody.
 func (s *Server) checkID(w http.ResponseWriter, r *http.Request) (any, error) {
@@ -28,10 +37,10 @@ func (s *Server) checkID(w http.ResponseWriter, r *http.Request) (any, error) {
 	}
 	id, err := parseID(b.ID)
 	if err != nil {
-		return nil, err
+		return Checked{Problem: explain(err).Message}, nil
 	}
 	c, err := s.app.Client()
-	return map[string]any{"id": id, "self": err == nil && c.ID() == id}, nil
+	return Checked{Valid: true, ID: id, Self: err == nil && c.ID() == id}, nil
 }
 
 // checkPhrase refuses a wrong phrase before the vault is touched, and names

@@ -9,6 +9,8 @@ const (
 	// maxAnswer bounds what a command reads from the daemon: a page of
 	// messages, or what Take returns, of full length each.
 	maxAnswer = 64 << 20
+	// maxRefusal bounds a refusal: a code and a sentence.
+	maxRefusal = 4096
 	// maxPeer bounds an account ID or message ID in a path; an account ID has
 	// fewer than 80 characters.
 	maxPeer = 128
@@ -26,13 +28,13 @@ const (
 	// maxHeader bounds a request's header; the app sends below 1 KiB.
 	maxHeader = 16 << 10
 
-	// headerTimeout and bodyTimeout end requests that don't arrive; all come
-	// from this machine.
+	// headerTimeout ends a request that doesn't arrive; all come from this
+	// machine.
 	headerTimeout = 5 * time.Second
-	bodyTimeout   = 15 * time.Second
-	// answerTimeout covers the slowest answer, deriving the vault's key on a
-	// slow machine.
-	answerTimeout = 60 * time.Second
+	// requestTimeout bounds a request from its first byte to the end of its
+	// answer. The slowest one derives the vault's key on a slow machine. A
+	// closer limit on the body alone would end the answer with it.
+	requestTimeout = 60 * time.Second
 	// heartbeat keeps an idle event stream visibly alive. The web app takes a
 	// stream as dead after three of them.
 	heartbeat = 10 * time.Second

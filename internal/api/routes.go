@@ -42,6 +42,8 @@ func (s *Server) routes(pages http.Handler) http.Handler {
 		"GET /messages/{id}":           message,
 		"POST /messages/{id}/retry":    retry,
 		"POST /take":                   take,
+		"POST /sync":                   waiting(Client.Sync),
+		"POST /flush":                  waiting(Client.Flush),
 		"GET /connection":              connection,
 		"GET /paths":                   paths,
 		"POST /paths/renew":            renew,
@@ -104,8 +106,8 @@ func (s *Server) atWork(h clientHandler) handler {
 	return func(w http.ResponseWriter, r *http.Request) (any, error) {
 		c, err := s.app.Client()
 		if err != nil {
-			if s.app.State() != client.StateReady {
-				err = client.ErrLocked
+			if s.app.State() == client.StateEmpty {
+				err = errNoAccount
 			}
 			return nil, err
 		}

@@ -69,8 +69,8 @@ func New(l net.Listener, cfg Config) *Server {
 	s.http = &http.Server{
 		Handler:           s.guard(s.routes(cfg.Pages)),
 		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       bodyTimeout,
-		WriteTimeout:      answerTimeout,
+		ReadTimeout:       requestTimeout,
+		WriteTimeout:      requestTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}

@@ -1,10 +1,10 @@
 package api
 
 import (
+	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
 	"fmt"
-	"io"
 )
 
 // tokenSize is the size of a token in bytes: beyond guessing.
@@ -17,10 +17,10 @@ type Token struct {
 	t [tokenSize]byte
 }
 
-// NewToken reads a fresh token from rand.
-func NewToken(rand io.Reader) (Token, error) {
+// NewToken returns a fresh token from the system's randomness.
+func NewToken() (Token, error) {
 	var t Token
-	if _, err := io.ReadFull(rand, t.t[:]); err != nil {
+	if _, err := rand.Read(t.t[:]); err != nil {
 		return Token{}, fmt.Errorf("api: reading a token: %w", err)
 	}
 	return t, nil

@@ -30,7 +30,14 @@ func NewNet(clock func() time.Time) *Net {
 	return &Net{accounts: map[string]*Client{}, clock: clock}
 }
 
-// App is an empty profile on the Net.
+// SetClock changes where times come from.
+func (n *Net) SetClock(clock func() time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.clock = clock
+}
+
+// App is a profile on the Net.
 type App struct {
 	net *Net
 

@@ -140,8 +140,10 @@ func (c *Client) findLocked(id string) *client.Message {
 	return nil
 }
 
-// Send implements api.Client. A text that begins with "fail:" fails with the
-// rest as its reason.
+// failing begins a text that fails: "fail:REASON|TEXT".
+const failing = "fail:"
+
+// Send implements api.Client. A text that begins with failing fails once.
 func (c *Client) Send(_ context.Context, peer, text string) (client.Message, error) {
 	switch {
 	case strings.TrimSpace(text) == "":
@@ -159,6 +161,10 @@ func (c *Client) Send(_ context.Context, peer, text string) (client.Message, err
 	}
 	accepted := ch.request
 	ch.request = false
+	reason := ""
+	if rest, ok := strings.CutPrefix(text, failing); ok {
+		reason, text, _ = strings.Cut(rest, "|")
+	}
 	m := c.addLocked(peer, client.Message{
 		ID: c.net.messageID(c.id, c.seq), Outgoing: true, Text: text,
 		State: client.MessageQueued, SentAt: c.net.clock(),
@@ -167,7 +173,11 @@ func (c *Client) Send(_ context.Context, peer, text string) (client.Message, err
 	if accepted {
 		c.emitLocked(client.Event{Type: client.EventChat, Peer: peer})
 	}
-	if !c.offline {
+	switch {
+	case reason != "":
+		c.moveLocked(m, client.MessageSending, "")
+		c.moveLocked(m, client.MessageFailed, reason)
+	case !c.offline:
 		c.deliverLocked(m)
 	}
 	return queued, nil
@@ -176,10 +186,6 @@ func (c *Client) Send(_ context.Context, peer, text string) (client.Message, err
 // deliverLocked takes an outgoing message through its states.
 func (c *Client) deliverLocked(m *client.Message) {
 	c.moveLocked(m, client.MessageSending, "")
-	if reason, ok := strings.CutPrefix(m.Text, "fail:"); ok {
-		c.moveLocked(m, client.MessageFailed, strings.TrimSpace(reason))
-		return
-	}
 	c.moveLocked(m, client.MessageStored, "")
 	other := c.net.accounts[m.Peer]
 	if other == nil {
@@ -239,7 +245,6 @@ func (c *Client) Retry(_ context.Context, id string) error {
 	if m.State != client.MessageFailed {
 		return client.ErrNotFailed
 	}
-	m.Text = strings.TrimPrefix(m.Text, "fail:")
 	c.moveLocked(m, client.MessageQueued, "")
 	c.deliverLocked(m)
 	return nil
@@ -346,6 +351,12 @@ func (c *Client) Take(context.Context) ([]client.Message, error) {
 	c.taken = c.seq
 	return out, nil
 }
+
+// Sync implements api.Client; nothing is ever behind.
+func (c *Client) Sync(context.Context) error { return nil }
+
+// Flush implements api.Client; nothing waits but what SetOffline holds back.
+func (c *Client) Flush(context.Context) error { return nil }
 
 // Paths implements api.Client.
 func (c *Client) Paths() []client.Path {

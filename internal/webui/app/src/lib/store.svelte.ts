@@ -1,0 +1,195 @@
+import { Api, ApiError, UNREACHABLE } from './api';
+import { listen } from './live';
+import { nav } from './nav.svelte';
+import { dropToken, takeToken } from './token';
+import type { Chat, Connection, Me, Message, Path, ProfileState, ServerEvent } from './types';
+
+export interface Thread {
+  messages: Message[];
+  more: boolean;
+}
+
+type Phase = 'starting' | 'refused' | 'lost' | ProfileState;
+
+/** What the server knows and the app shows, kept up to date by its events. */
+class Store {
+  api = new Api('');
+  phase = $state<Phase>('starting');
+  /** Making an account has steps left although the account is there already. */
+  onboarding = $state(false);
+  live = $state(false);
+  version = $state('');
+  me = $state<Me>({ id: '', name: '' });
+  chats = $state<Chat[]>([]);
+  requests = $state<Chat[]>([]);
+  threads = $state<Record<string, Thread>>({});
+  paths = $state<Path[]>([]);
+  connection = $state<Connection>({ state: 'connecting', text: '' });
+
+  private listTimer: ReturnType<typeof setTimeout> | undefined;
+
+  start(): void {
+    const token = takeToken();
+    if (!token) {
+      this.phase = 'refused';
+      return;
+    }
+    this.api = new Api(token);
+    void listen(this.api, {
+      event: (event) => this.take(event),
+      live: (live) => this.setLive(live),
+      refused: () => this.refuse(),
+    });
+  }
+
+  private refuse(): void {
+    dropToken();
+    this.clear();
+    this.phase = 'refused';
+  }
+
+  private setLive(live: boolean): void {
+    this.live = live;
+    if (!live && this.phase === 'starting') {
+      this.phase = 'lost';
+    }
+  }
+
+  private take(event: ServerEvent): void {
+    switch (event.type) {
+      case 'status':
+        void this.enter(event.state!);
+        break;
+      case 'message':
+      case 'state':
+        this.put(event.message!);
+        this.loadListsSoon();
+        break;
+      case 'chat':
+        this.loadListsSoon();
+        break;
+      case 'connection':
+        this.connection = event.connection!;
+        break;
+      case 'path':
+        void this.loadPaths();
+        break;
+      case 'missed':
+        void this.loadAll();
+        break;
+    }
+  }
+
+  private async enter(state: ProfileState): Promise<void> {
+    if (state !== 'ready') {
+      this.clear();
+      this.phase = state;
+      void this.loadVersion();
+      return;
+    }
+    await this.loadAll();
+    this.phase = 'ready';
+  }
+
+  private clear(): void {
+    clearTimeout(this.listTimer);
+    this.me = { id: '', name: '' };
+    this.chats = [];
+    this.requests = [];
+    this.threads = {};
+    this.paths = [];
+    this.connection = { state: 'connecting', text: '' };
+    nav.reset();
+  }
+
+  /** Loads everything that is on show; what fails comes with the next event. */
+  private async loadAll(): Promise<void> {
+    const open = Object.keys(this.threads);
+    await Promise.allSettled([
+      this.loadVersion(),
+      this.api.me().then((me) => (this.me = me)),
+      this.api.connection().then((connection) => (this.connection = connection)),
+      this.loadLists(),
+      this.loadPaths(),
+      ...open.map((peer) => this.loadThread(peer)),
+    ]);
+  }
+
+  private async loadVersion(): Promise<void> {
+    const status = await this.api.status().catch(() => null);
+    if (status) this.version = status.version;
+  }
+
+  async loadLists(): Promise<void> {
+    const [chats, requests] = await Promise.all([this.api.chats(), this.api.requests()]);
+    this.chats = chats;
+    this.requests = requests;
+  }
+
+  /** Several events in a row cost one loading of the lists. */
+  private loadListsSoon(): void {
+    clearTimeout(this.listTimer);
+    this.listTimer = setTimeout(() => void this.loadLists().catch(() => undefined), 40);
+  }
+
+  async loadPaths(): Promise<void> {
+    this.paths = await this.api.paths().catch(() => this.paths);
+  }
+
+  async loadThread(peer: string): Promise<void> {
+    this.threads[peer] = await this.api.messages(peer);
+  }
+
+  /** Loads the page before the first message that is there. */
+  async loadOlder(peer: string): Promise<void> {
+    const thread = this.threads[peer];
+    const first = thread?.messages[0];
+    if (!thread?.more || !first) return;
+    const page = await this.api.messages(peer, first.id);
+    const now = this.threads[peer];
+    if (now) {
+      this.threads[peer] = { messages: [...page.messages, ...now.messages], more: page.more };
+    }
+  }
+
+  /** Puts a message into its thread, in place or at its place. */
+  put(message: Message): void {
+    const thread = this.threads[message.peer];
+    if (!thread) return;
+    const at = thread.messages.findIndex((m) => m.id === message.id && m.outgoing === message.outgoing);
+    if (at >= 0) {
+      if (advances(thread.messages[at]!, message)) thread.messages[at] = message;
+      return;
+    }
+    const last = thread.messages.at(-1);
+    thread.messages.push(message);
+    if (message.gap || (last && last.gap) || (last && last.seq > message.seq)) {
+      // Something is filled in before its place: the server knows the order.
+      void this.loadThread(message.peer).catch(() => undefined);
+    }
+  }
+
+  chat(peer: string): Chat | undefined {
+    return this.chats.find((c) => c.peer === peer) ?? this.requests.find((c) => c.peer === peer);
+  }
+
+  async send(peer: string, text: string): Promise<void> {
+    const message = await this.api.send(peer, text);
+    this.threads[peer] ??= { messages: [], more: false };
+    this.put(message);
+    this.loadListsSoon();
+  }
+}
+
+const ORDER = ['queued', 'sending', 'stored', 'delivered', 'read'];
+
+/** Whether an answer that was under way is still news. */
+function advances(old: Message, now: Message): boolean {
+  if (old.state === 'failed' || now.state === 'failed') return true;
+  return ORDER.indexOf(now.state) >= ORDER.indexOf(old.state);
+}
+
+/** Whether an error says that nothing answers, which the app shows elsewhere. */
+export const isUnreachable = (error: unknown): boolean => error instanceof ApiError && error.code === UNREACHABLE;
+
+export const store = new Store();
