@@ -130,26 +130,20 @@ func CodeOf(err error) ErrorCode {
 // class's own and nothing of err's text, which may speak of the node's inside.
 func Refuse(err error) *Failure {
 	f := &Failure{Code: CodeOf(err)}
-	if s := f.Unwrap(); s != nil {
-		f.Message = s.Error()
-	}
+	f.Message = f.Error()
 	return f
 }
 
-// Error implements error.
-func (f *Failure) Error() string {
-	if s := f.Unwrap(); s != nil {
-		return s.Error()
-	}
-	return "mailbox: refused: " + f.Code.String()
-}
+// Error implements error. It does not repeat Message, which a node may have
+// filled with anything.
+func (f *Failure) Error() string { return f.Unwrap().Error() }
 
-// Unwrap returns the sentinel of the code, or nil for an unknown code.
+// Unwrap returns the sentinel of the code; an unknown code is ErrInternal.
 func (f *Failure) Unwrap() error {
 	for _, k := range classes {
 		if k.code == f.Code {
 			return k.err
 		}
 	}
-	return nil
+	return ErrInternal
 }

@@ -114,7 +114,7 @@ func TestFailuresAreErrors(t *testing.T) {
 		t.Error("an unknown error is not internal")
 	}
 	f := &Failure{Code: 200, Message: strings.Repeat("x", 500)}
-	if f.Unwrap() != nil || f.Error() == "" {
+	if !errors.Is(f, ErrInternal) || strings.Contains(f.Error(), "xx") {
 		t.Error("unknown code")
 	}
 	if got := must(ParseResponse(must(EncodeResponse(f)))).(*Failure); len(got.Message) != MaxMessage {
