@@ -1,84 +1,271 @@
 package client
 
-import "context"
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
 
-// Client is an account at work.
-type Client struct{}
+	"sotto/internal/directory"
+	"sotto/internal/identity"
+	"sotto/internal/mailbox"
+	"sotto/internal/suite"
+	"sotto/internal/vault"
+)
+
+// Client is an account at work. Its goroutines are listed in run; stop waits
+// for all of them.
+//
+// Locks: a transaction of the vault, then Client.mu, then channel.mu or hub.mu.
+// None of the mutexes is held over input or output.
+type Client struct {
+	swarms
+	vault   *vault.Vault
+	persona *identity.Persona
+	number  uint32 // of the persona
+	device  identity.DeviceID
+	root    suite.VerifyKey
+	log     *slog.Logger
+	hub     hub
+	timing  timing
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	arrivals     chan arrival
+	kickOutbox   signal
+	kickReceipts signal
+	kickDelete   signal
+	kickPlan     signal
+	kickPrepare  signal
+	kickContacts signal
+	kickCards    signal
+
+	mu        sync.Mutex // guards what follows
+	name      string
+	channels  map[[32]byte]*channel
+	periods   map[identity.Period]*ownPeriod
+	doorRead  identity.Period
+	sending   map[[16]byte]bool // messages that a member has been asked to store
+	live      int               // subscriptions that stand
+	state     Connection
+	fault     error         // why the last attempt to reach the network failed
+	eager     bool          // the network is back: the outbox need not pause
+	reminding bool          // Take holds something back
+	changed   chan struct{} // closed and replaced when Flush may have to look again
+}
+
+// signal wakes a goroutine: any number of kicks before it looks count as one.
+type signal chan struct{}
+
+func newSignal() signal { return make(signal, 1) }
+
+func (s signal) kick() {
+	select {
+	case s <- struct{}{}:
+	default:
+	}
+}
+
+type clientConfig struct {
+	vault  *vault.Vault
+	dir    directory.Source
+	net    Network
+	now    func() time.Time
+	rand   io.Reader
+	log    *slog.Logger
+	timing timing
+}
+
+// newClient loads the account of a vault; start begins its work.
+func newClient(ctx context.Context, cfg clientConfig) (*Client, error) {
+	c := &Client{
+		vault:        cfg.vault,
+		log:          cfg.log,
+		timing:       cfg.timing,
+		arrivals:     make(chan arrival),
+		kickOutbox:   newSignal(),
+		kickReceipts: newSignal(),
+		kickDelete:   newSignal(),
+		kickPlan:     newSignal(),
+		kickPrepare:  newSignal(),
+		kickContacts: newSignal(),
+		kickCards:    newSignal(),
+		channels:     map[[32]byte]*channel{},
+		periods:      map[identity.Period]*ownPeriod{},
+		sending:      map[[16]byte]bool{},
+		state:        Connection{State: ConnectionConnecting, Text: textConnecting},
+		changed:      make(chan struct{}),
+	}
+	c.swarms = swarms{
+		members: &members{
+			net: cfg.net, now: cfg.now, rand: cfg.rand,
+			certs:  map[identity.NodeID]*mailbox.RequestKeyCert{},
+			quotes: map[identity.NodeID]mailbox.WorkQuote{},
+		},
+		dir:    cfg.dir,
+		timing: &c.timing,
+		failed: map[identity.NodeID]time.Time{},
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	if err := c.vault.View(ctx, c.load); err != nil {
+		c.cancel()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Client) load(tx *vault.Tx) error {
+	a, err := tx.Account()
+	if err != nil {
+		return err
+	}
+	seed, err := identity.SeedFromBytes(a.Seed)
+	if err != nil {
+		return err
+	}
+	c.persona = seed.Persona(c.number)
+	seed.Erase()
+	clear(a.Seed)
+	c.name, c.device, c.root = a.Name, a.Device, c.persona.ID().Root
+	rows, err := tx.Conversations()
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		ch, err := newChannel(row, c.persona.Base())
+		if err != nil {
+			return err
+		}
+		c.channels[ch.id] = ch
+	}
+	return c.loadPeriods(tx)
+}
+
+// start begins the work; stop ends it.
+func (c *Client) start() {
+	c.goDo(c.applyLoop)
+	c.goDo(c.planLoop)
+	c.goDo(c.outboxLoop)
+	c.goDo(c.contactLoop)
+	c.goDo(c.receiptLoop)
+	c.goDo(c.deleteLoop)
+	c.goDo(c.cardLoop)
+	c.goDo(c.prepareLoop)
+}
+
+// goDo runs f in a goroutine that stop waits for.
+func (c *Client) goDo(f func()) {
+	c.wg.Add(1)
+	go func() {
+		defer c.wg.Done()
+		f()
+	}()
+}
+
+func (c *Client) stop() {
+	c.mu.Lock() // remind starts no goroutine after this
+	c.cancel()
+	c.mu.Unlock()
+	c.wg.Wait()
+	c.hub.close()
+}
+
+// update is vault.Update for background work: it tries again until it
+// succeeds or the client stops, since what it writes must not be lost. fn must
+// not keep anything of a run that failed.
+func (c *Client) update(fn func(*vault.Tx) error) error {
+	for n := uint32(0); ; n++ {
+		err := c.vault.Update(c.ctx, fn)
+		if err == nil || c.ctx.Err() != nil || errors.Is(err, vault.ErrClosed) {
+			return err
+		}
+		c.log.Error("client: the vault refuses a write", "error", err)
+		if !c.sleep(c.timing.backoff(n)) {
+			return c.ctx.Err()
+		}
+	}
+}
+
+// sleep waits, and reports false when the client stops meanwhile.
+func (c *Client) sleep(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-c.ctx.Done():
+		return false
+	}
+}
+
+// wait waits for a kick, or for d if it is not negative; false means stop.
+func (c *Client) wait(s signal, d time.Duration) bool {
+	var after <-chan time.Time
+	if d >= 0 {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		after = t.C
+	}
+	select {
+	case <-s:
+	case <-after:
+	case <-c.ctx.Done():
+		return false
+	}
+	return c.ctx.Err() == nil
+}
+
+// random returns a uniform duration in [lo, hi].
+func (c *Client) random(lo, hi time.Duration) time.Duration {
+	if hi <= lo {
+		return lo
+	}
+	var b [8]byte
+	if _, err := io.ReadFull(c.rand, b[:]); err != nil {
+		return hi
+	}
+	return lo + time.Duration(binary.BigEndian.Uint64(b[:])%uint64(hi-lo+1))
+}
+
+// jitter spreads a pause over its upper half.
+func (c *Client) jitter(d time.Duration) time.Duration { return c.random(d/2, d) }
+
+func (c *Client) nowMilli() int64 { return c.now().UnixMilli() }
 
 // ID returns the account ID to show around.
-func (c *Client) ID() string { return "" }
+func (c *Client) ID() string { return c.persona.ID().String() }
 
 // Name returns the name that the account gave itself; nobody else sees it.
-func (c *Client) Name() string { return "" }
+func (c *Client) Name() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.name
+}
 
 // SetName changes it.
-func (c *Client) SetName(ctx context.Context, name string) error { return ErrLocked }
-
-// Chats returns accepted contacts, the one with the latest message first.
-func (c *Client) Chats(ctx context.Context) ([]Chat, error) { return nil, ErrLocked }
-
-// Requests returns strangers who wrote and were neither accepted nor blocked.
-func (c *Client) Requests(ctx context.Context) ([]Chat, error) { return nil, ErrLocked }
-
-// Messages returns up to limit messages of a chat in the order to show them,
-// ending just before the message with the ID before (or with the last one).
-func (c *Client) Messages(ctx context.Context, peer, before string, limit int) ([]Message, error) {
-	return nil, ErrLocked
+func (c *Client) SetName(ctx context.Context, name string) error {
+	name, err := cleanName(name)
+	if err != nil {
+		return err
+	}
+	err = c.vault.Update(ctx, func(tx *vault.Tx) error {
+		a, err := tx.Account()
+		if err != nil {
+			return err
+		}
+		a.Name = name
+		return tx.SetAccount(a)
+	})
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.name = name
+	c.mu.Unlock()
+	return nil
 }
-
-// Message returns one message by its ID.
-func (c *Client) Message(ctx context.Context, id string) (Message, error) {
-	return Message{}, ErrLocked
-}
-
-// Send queues a text for peer and returns the message as queued; events tell
-// what becomes of it. Writing to a stranger accepts them.
-func (c *Client) Send(ctx context.Context, peer, text string) (Message, error) {
-	return Message{}, ErrLocked
-}
-
-// Retry queues a failed message again.
-func (c *Client) Retry(ctx context.Context, id string) error { return ErrLocked }
-
-// MarkRead marks everything of a chat as seen, and tells the other side if
-// accepted.
-func (c *Client) MarkRead(ctx context.Context, peer string) error { return ErrLocked }
-
-// Accept makes a stranger a contact; what they sent is now acknowledged.
-func (c *Client) Accept(ctx context.Context, peer string) error { return ErrLocked }
-
-// DeleteRequest forgets a stranger and what they sent.
-func (c *Client) DeleteRequest(ctx context.Context, peer string) error { return ErrLocked }
-
-// Block drops whatever peer sends from now on, silently.
-func (c *Client) Block(ctx context.Context, peer string) error { return ErrLocked }
-
-// Unblock undoes Block.
-func (c *Client) Unblock(ctx context.Context, peer string) error { return ErrLocked }
-
-// Rename gives a contact a name that only we see; empty takes it away.
-func (c *Client) Rename(ctx context.Context, peer, name string) error { return ErrLocked }
-
-// Paths returns the circuits in use and ready.
-func (c *Client) Paths() []Path { return nil }
-
-// NewPath drops all circuits and builds others.
-func (c *Client) NewPath() {}
-
-// Connection returns how the client stands with the network.
-func (c *Client) Connection() Connection { return Connection{State: ConnectionOffline} }
-
-// Events returns what changes from now on, until ctx ends or the client stops;
-// then the channel is closed. A reader that falls behind gets EventMissed.
-func (c *Client) Events(ctx context.Context) <-chan Event { return nil }
-
-// Take returns incoming messages of accepted contacts and strangers that the
-// command line has not been given yet, oldest first, and marks them given.
-func (c *Client) Take(ctx context.Context) ([]Message, error) { return nil, ErrLocked }
-
-// Sync waits until all mailboxes have been read up to what is there now.
-func (c *Client) Sync(ctx context.Context) error { return ErrLocked }
-
-// Flush waits until nothing is left to send: messages are stored or failed,
-// and receipts have left.
-func (c *Client) Flush(ctx context.Context) error { return ErrLocked }

@@ -36,7 +36,8 @@ type Message struct {
 	Reason     string    `json:"reason,omitempty"` // of MessageFailed, in plain words
 	SentAt     time.Time `json:"sent_at"`          // by the sender's clock
 	ReceivedAt time.Time `json:"received_at"`      // by ours; zero when outgoing
-	Seq        uint64    `json:"seq"`              // grows with each message of this vault
+	Seq        uint64    `json:"seq"`              // place in the chat: messages sort by Seq, then Counter
+	Counter    uint64    `json:"counter"`          // the sender's number for it; 0 until it is encrypted
 	Gap        uint64    `json:"gap,omitempty"`    // how many messages before this one are still missing
 }
 

@@ -130,14 +130,18 @@ func (t *Tx) CounterBefore(m Message) (n uint64, err error) {
 	return n, err
 }
 
-// QueuedMessages returns the queued messages to a peer in order.
-func (t *Tx) QueuedMessages(peer [32]byte) ([]Message, error) {
-	return t.messages("WHERE peer=? AND outgoing=1 AND state=1 ORDER BY seq", peer[:])
+// unsealed are queued messages that no entry of the outbox carries yet.
+const unsealed = "outgoing=1 AND state=1 AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.message=messages.id)"
+
+// Unsealed returns the queued messages to a peer that still wait for a
+// conversation to be sent on, in order.
+func (t *Tx) Unsealed(peer [32]byte) ([]Message, error) {
+	return t.messages("WHERE peer=? AND "+unsealed+" ORDER BY seq", peer[:])
 }
 
-// QueuedPeers returns the peers that queued messages wait for.
-func (t *Tx) QueuedPeers() (out [][32]byte, err error) {
-	err = t.query("SELECT DISTINCT peer FROM messages WHERE outgoing=1 AND state=1", func(r *row) error {
+// UnsealedPeers returns the peers of such messages.
+func (t *Tx) UnsealedPeers() (out [][32]byte, err error) {
+	err = t.query("SELECT DISTINCT peer FROM messages WHERE "+unsealed, func(r *row) error {
 		var id [32]byte
 		r.fixed(id[:])
 		out = append(out, id)

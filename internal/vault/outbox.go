@@ -82,3 +82,12 @@ func (t *Tx) SetEntry(e Entry) error {
 func (t *Tx) DeleteEntry(seq int64) error {
 	return t.exec("DELETE FROM outbox WHERE seq=?", seq)
 }
+
+// EntriesOf returns all entries of a conversation.
+func (t *Tx) EntriesOf(conversation [32]byte) (out []Entry, err error) {
+	err = t.query(entryColumns+"WHERE conversation=? ORDER BY seq", func(r *row) error {
+		out = append(out, scanEntry(r))
+		return nil
+	}, conversation[:])
+	return out, err
+}

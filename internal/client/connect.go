@@ -1,0 +1,88 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strconv"
+	"sync"
+
+	"sotto/internal/circuit"
+	"sotto/internal/identity"
+	"sotto/internal/link"
+)
+
+// circuits is the Network of circuits through links.
+type circuits struct {
+	endpoint *link.Endpoint
+	manager  *circuit.Manager
+}
+
+// connectCircuits opens a socket and begins to build circuits.
+func (a *App) connectCircuits(cfg NetworkConfig) (Network, error) {
+	pc, err := a.cfg.PacketConn()
+	if err != nil {
+		return nil, err
+	}
+	endpoint, err := link.NewEndpoint(pc, link.Config{Directory: cfg.Directory, Logger: a.cfg.Logger, Now: a.cfg.Now})
+	if err != nil {
+		return nil, errors.Join(err, pc.Close())
+	}
+	manager, err := circuit.NewManager(circuit.Config{
+		Directory: cfg.Directory, Endpoint: endpoint, State: cfg.Guards, Now: a.cfg.Now, Rand: a.cfg.Rand, Logger: a.cfg.Logger,
+		OnEvent: func(e circuit.Event) { cfg.Notify(e.Text) },
+	})
+	if err != nil {
+		return nil, errors.Join(err, endpoint.Close())
+	}
+	return &circuits{endpoint, manager}, nil
+}
+
+// OpenStream implements Network.
+func (n *circuits) OpenStream(ctx context.Context, iso circuit.Isolation, avoid []circuit.Isolation, node identity.NodeID) (io.ReadWriteCloser, error) {
+	s, err := n.manager.OpenStream(ctx, iso, node, circuit.AvoidExitOf(avoid...))
+	if err != nil {
+		return nil, err // and no interface around a nil stream
+	}
+	return s, nil
+}
+
+// Paths implements Network.
+func (n *circuits) Paths() []Path {
+	infos := n.manager.Paths()
+	out := make([]Path, 0, len(infos))
+	for _, p := range infos {
+		purpose := "ready"
+		if p.State == circuit.PathInUse || p.State == circuit.PathRetiring {
+			purpose = p.Isolation.Purpose.String()
+		}
+		out = append(out, Path{
+			ID: strconv.FormatUint(p.ID, 10), Purpose: purpose, State: string(p.State),
+			Guard: hopOf(p.Guard), Middle: hopOf(p.Middle), Exit: hopOf(p.Exit),
+			BuiltAt: p.BuiltAt, RTT: p.RTT, Streams: p.Streams,
+		})
+	}
+	return out
+}
+
+func hopOf(h circuit.Hop) Hop {
+	return Hop{ID: h.ID.String(), Operator: h.Operator, Address: h.Addr.String()}
+}
+
+// NewPath implements Network.
+func (n *circuits) NewPath() { n.manager.NewPath() }
+
+// Close implements Network.
+func (n *circuits) Close() error { return errors.Join(n.manager.Close(), n.endpoint.Close()) }
+
+// lockedReader makes a source of randomness safe for several goroutines.
+type lockedReader struct {
+	mu sync.Mutex
+	r  io.Reader
+}
+
+func (l *lockedReader) Read(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.r.Read(p)
+}

@@ -1,0 +1,54 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"sotto/internal/vault"
+)
+
+// settingGuards is where the guards are kept.
+const settingGuards = "circuit/guards"
+
+// guardStore keeps the guards in the vault.
+type guardStore struct{ v *vault.Vault }
+
+// Load implements circuit.GuardStore.
+func (g guardStore) Load() (b []byte, err error) {
+	err = g.v.View(context.Background(), func(tx *vault.Tx) error {
+		b, err = tx.Setting(settingGuards)
+		if errors.Is(err, vault.ErrNotFound) {
+			return nil
+		}
+		return err
+	})
+	return b, err
+}
+
+// Save implements circuit.GuardStore.
+func (g guardStore) Save(b []byte) error {
+	return g.v.Update(context.Background(), func(tx *vault.Tx) error { return tx.SetSetting(settingGuards, b) })
+}
+
+// notifier passes what happens to paths on to the client, which comes into
+// being after the network.
+type notifier struct {
+	mu  sync.Mutex
+	hub *hub
+}
+
+func (n *notifier) to(h *hub) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.hub = h
+}
+
+func (n *notifier) notify(text string) {
+	n.mu.Lock()
+	h := n.hub
+	n.mu.Unlock()
+	if h != nil {
+		h.publish(Event{Type: EventPath, Text: text})
+	}
+}

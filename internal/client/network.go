@@ -1,0 +1,43 @@
+package client
+
+import (
+	"context"
+	"io"
+
+	"sotto/internal/circuit"
+	"sotto/internal/directory"
+	"sotto/internal/identity"
+)
+
+// Network is how the client reaches members of swarms. The real one runs over
+// circuits; tests have one in memory.
+type Network interface {
+	// OpenStream opens a stream to a node. Streams of different isolations
+	// share no circuit; if possible, the exit is none of avoid's.
+	OpenStream(ctx context.Context, iso circuit.Isolation, avoid []circuit.Isolation, node identity.NodeID) (io.ReadWriteCloser, error)
+	// Paths returns the circuits, and NewPath drops them.
+	Paths() []Path
+	NewPath()
+	// Close ends everything and waits for it.
+	Close() error
+}
+
+// NetworkConfig is what a Network is made of.
+type NetworkConfig struct {
+	Directory directory.Source
+	Guards    circuit.GuardStore
+	// Notify is told in plain words when a path changed.
+	Notify func(text string)
+}
+
+// The uses that a client has for streams.
+func sendUse(persona uint32) circuit.Isolation {
+	return circuit.Isolation{Purpose: circuit.Send, Persona: persona}
+}
+
+func receiveUse(persona uint32, lane uint8) circuit.Isolation {
+	return circuit.Isolation{Purpose: circuit.Receive, Persona: persona, Lane: lane % circuit.Lanes}
+}
+
+// isolation is circuit's, by a shorter name.
+type isolation = circuit.Isolation

@@ -1,0 +1,80 @@
+package client
+
+import "time"
+
+// Limits and times of spec/client.md §3.
+const (
+	// minPassphrase is the shortest new passphrase, in characters. Argon2id does
+	// the rest; the interface advises more.
+	minPassphrase = 8
+	// maxName bounds names, our own and those given to contacts, in bytes.
+	maxName = 128
+	// maxRequests bounds how many strangers may wait: more than anybody reads,
+	// few enough that a flood of work-paid requests cannot fill the disk.
+	maxRequests = 200
+	// maxConversations bounds the conversations of one contact: restored
+	// accounts make new ones, nobody needs many.
+	maxConversations = 16
+	// maxPage bounds Messages.
+	maxPage = 500
+
+	// overlap is how long before and after its period a mailbox is watched, for
+	// clocks that differ and envelopes on their way.
+	overlap = 30 * time.Minute
+	// openAhead is how long before a period its mailboxes are opened, so that
+	// no message waits for proof of work.
+	openAhead = 12 * time.Hour
+	// firstGap is how far back a new conversation is read, in case the
+	// inviter's clock is behind.
+	firstGap = time.Hour
+
+	// mailboxBytes is what a mailbox is opened for: a thousand envelopes of the
+	// smallest class in one period. growth is the factor when one is full.
+	mailboxBytes = 4 << 20
+	growth       = 4
+
+	// fetchLimit is how many envelopes one Fetch asks for.
+	fetchLimit = 64
+	// applyBatch is how many envelopes one transaction takes in.
+	applyBatch = 32
+	// entryBatch is how many entries of the outbox are looked at together.
+	entryBatch = 128
+	// maxSending bounds puts at a time, and perMailbox those to one mailbox: a
+	// few hide the round trip, more would only arrive out of order.
+	maxSending = 12
+	perMailbox = 4
+	// refusals is how often a majority must refuse before a message fails.
+	refusals = 4
+)
+
+// timing is what tests shorten.
+type timing struct {
+	receiptMin, receiptMax time.Duration // how long a receipt waits, at random
+	tombstones             time.Duration // how long deletions gather
+	hedge                  time.Duration // when a put goes to a second member too
+	attempt                time.Duration // how long a request may take
+	retryMin, retryMax     time.Duration // backoff between attempts
+	patience               time.Duration // how long a card is looked for
+	tick                   time.Duration // how often periods are looked at
+	gap                    time.Duration // how long Take waits for what is missing
+	spread                 time.Duration // over which the cards of coming periods are published
+}
+
+var defaultTiming = timing{
+	receiptMin: 150 * time.Millisecond,
+	receiptMax: 900 * time.Millisecond,
+	tombstones: 3 * time.Second,
+	hedge:      1500 * time.Millisecond,
+	attempt:    12 * time.Second,
+	retryMin:   400 * time.Millisecond,
+	retryMax:   30 * time.Second,
+	patience:   45 * time.Second,
+	tick:       time.Minute,
+	gap:        5 * time.Second,
+	spread:     20 * time.Second,
+}
+
+// backoff is the pause after the n-th failure in a row, without jitter.
+func (t *timing) backoff(n uint32) time.Duration {
+	return min(t.retryMax, t.retryMin<<min(n, 16))
+}

@@ -1,0 +1,293 @@
+package client
+
+import (
+	"errors"
+
+	"sotto/internal/identity"
+	"sotto/internal/mailbox"
+	"sotto/internal/ratchet"
+	"sotto/internal/suite"
+	"sotto/internal/vault"
+)
+
+// arrival is envelopes that a member gave us, and the cursor behind them.
+type arrival struct {
+	in     inbox
+	period identity.Period
+	addr   mailbox.Address
+	key    suite.Key
+	node   identity.NodeID
+	items  []mailbox.Item
+	cursor mailbox.Cursor
+	done   chan<- struct{} // closed when they are in the vault; may be nil
+}
+
+// effects are what has to follow once a transaction is on disk.
+type effects struct {
+	events   []Event
+	channels []*channel
+	receipts bool
+	deletes  bool
+	states   []vault.Message
+}
+
+// applyLoop takes arrivals in, several in one transaction, one transaction at a
+// time: duplicates of two members and two subscriptions meet here.
+func (c *Client) applyLoop() {
+	for {
+		var batch []arrival
+		select {
+		case a := <-c.arrivals:
+			batch = append(batch, a)
+		case <-c.ctx.Done():
+			return
+		}
+		n := len(batch[0].items)
+		for more := true; more && n < applyBatch; {
+			select {
+			case a := <-c.arrivals:
+				batch = append(batch, a)
+				n += len(a.items)
+			default:
+				more = false
+			}
+		}
+		c.applyBatch(batch)
+		for _, a := range batch {
+			if a.done != nil {
+				close(a.done)
+			}
+		}
+	}
+}
+
+func (c *Client) applyBatch(batch []arrival) {
+	var fx effects
+	err := c.update(func(tx *vault.Tx) error {
+		fx = effects{}
+		for _, a := range batch {
+			for _, it := range a.items {
+				if err := c.apply(tx, &fx, a, it); err != nil {
+					return err
+				}
+			}
+			if a.cursor != (mailbox.Cursor{}) {
+				// The mailbox's end bounds how long its cursor means something.
+				_, until, _, err := a.in.box(a.period)
+				if err != nil {
+					continue
+				}
+				if err := tx.SetCursor(a.addr, a.node, encodeCursor(a.cursor), uint64(until.Unix())); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		c.follow(&fx)
+	}
+}
+
+func (c *Client) follow(fx *effects) {
+	for _, ch := range fx.channels {
+		c.addChannel(ch)
+		c.kickContacts.kick() // what waited for a conversation has one
+	}
+	if fx.receipts {
+		c.kickReceipts.kick()
+	}
+	if fx.deletes {
+		c.kickDelete.kick()
+	}
+	c.hub.publish(fx.events...)
+	for _, m := range fx.states {
+		c.publishState(m)
+	}
+}
+
+// apply takes one envelope in: once by its digest, whoever brings it
+// (spec/client.md §5.5). Only the vault's errors are errors; an envelope that
+// cannot be read is left to expire.
+func (c *Client) apply(tx *vault.Tx, fx *effects, a arrival, it mailbox.Item) error {
+	digest := mailbox.EnvelopeDigest(a.addr, it.Envelope)
+	latest := expiry(c.now()) + uint64(mailbox.MaxClockSkew.Seconds())
+	until := min(it.Expiry, latest)
+	fresh, err := tx.Mark(digest, until)
+	if err != nil || !fresh {
+		return err
+	}
+	var taken bool
+	if conv, ok := a.in.(conversationInbox); ok {
+		taken, err = c.applyEnvelope(tx, fx, conv.channel, a, it.Envelope)
+	} else {
+		taken, err = c.applyFirst(tx, fx, a, it.Envelope)
+	}
+	if err != nil || !taken {
+		return err
+	}
+	fx.deletes = true
+	return tx.AddTombstone(vault.Tombstone{Owner: a.in.id(), Period: uint64(a.period), Digest: digest, Expiry: until})
+}
+
+// applyEnvelope reads a message of a conversation.
+func (c *Client) applyEnvelope(tx *vault.Tx, fx *effects, ch *channel, a arrival, sealed []byte) (taken bool, err error) {
+	e, err := mailbox.OpenEnvelope(a.key, a.addr, sealed)
+	if err != nil {
+		c.unreadable(err)
+		return false, nil
+	}
+	state, err := tx.Session(ch.id, ch.device)
+	if errors.Is(err, vault.ErrNotFound) {
+		return false, nil // the conversation was deleted
+	}
+	if err != nil {
+		return false, err
+	}
+	session, err := ratchet.ParseSession(state)
+	if err != nil {
+		return false, err
+	}
+	plain, err := openSlots(session, ch.id, e)
+	if err != nil {
+		c.unreadable(err)
+		// What was read before came again under another outer layer.
+		return errors.Is(err, ratchet.ErrReplay), nil
+	}
+	if err := session.TakePQField(e.PQ); err != nil {
+		c.unreadable(err)
+	}
+	if err := tx.SetSession(ch.id, ch.device, session.Encode()); err != nil {
+		return false, err
+	}
+	t, err := parseContent(plain)
+	if err != nil {
+		c.unreadable(err)
+		return false, nil
+	}
+	contact, err := tx.Contact(ch.peer)
+	if errors.Is(err, vault.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, c.applyContent(tx, fx, contact, ch.device, t)
+}
+
+// openSlots finds the slot for this device and opens the body with its key.
+func openSlots(session *ratchet.Session, conversation [32]byte, e *mailbox.Envelope) ([]byte, error) {
+	ad := slotAD(conversation, e.Body)
+	err := error(ratchet.ErrNotForUs)
+	for _, slot := range e.Slots {
+		var raw []byte
+		if raw, err = session.Decrypt(slot, ad); err == nil {
+			key, kerr := suite.KeyFrom(raw)
+			clear(raw)
+			if kerr != nil {
+				return nil, kerr
+			}
+			defer key.Erase()
+			return mailbox.OpenBody(key, e.Body, conversation[:])
+		}
+		if !errors.Is(err, ratchet.ErrNotForUs) {
+			return nil, err
+		}
+	}
+	return nil, err
+}
+
+// unreadable notes that something came that could not be read. What it was and
+// whose is nobody's business, a log's included.
+func (c *Client) unreadable(err error) { c.log.Debug("client: unreadable envelope", "error", err) }
+
+// applyContent stores what a contact says. Somebody blocked is heard, so that
+// the ratchet stays in step, and dropped.
+func (c *Client) applyContent(tx *vault.Tx, fx *effects, contact vault.Contact, device [16]byte, t *content) error {
+	if contact.State == vault.ContactBlocked {
+		return nil
+	}
+	for _, r := range t.Receipts {
+		if err := c.applyReceipt(tx, fx, contact, r); err != nil {
+			return err
+		}
+	}
+	if t.Type != typeText {
+		return nil
+	}
+	return c.applyText(tx, fx, contact, device, t)
+}
+
+func (c *Client) applyText(tx *vault.Tx, fx *effects, contact vault.Contact, device [16]byte, t *content) error {
+	now := c.now()
+	m := vault.Message{
+		ID: localID(contact.ID, t.ID), Remote: [16]byte(t.ID), Peer: contact.ID, State: vault.MessageReceived,
+		Sent: t.SentAt, Received: now.UnixMilli(), Device: device, Counter: t.Counter, Text: t.Text,
+	}
+	_, err := tx.Message(m.ID)
+	switch {
+	case err == nil: // sent again; perhaps our receipt was lost
+		return c.acknowledge(tx, fx, contact, m.Remote)
+	case !errors.Is(err, vault.ErrNotFound):
+		return err
+	}
+	if contact.State == vault.ContactHidden {
+		contact.State = vault.ContactRequest
+		if err := tx.SetContact(contact); err != nil {
+			return err
+		}
+	}
+	if err := tx.AddMessage(&m); err != nil {
+		return err
+	}
+	gap, err := gapBefore(tx, m)
+	if err != nil {
+		return err
+	}
+	out := c.shown(m, gap)
+	fx.events = append(fx.events, Event{Type: EventMessage, Peer: out.Peer, Message: &out})
+	return c.acknowledge(tx, fx, contact, m.Remote)
+}
+
+// acknowledge puts a delivery receipt down, to leave after a random moment.
+// Strangers get none.
+func (c *Client) acknowledge(tx *vault.Tx, fx *effects, contact vault.Contact, id [16]byte) error {
+	if contact.State != vault.ContactAccepted {
+		return nil
+	}
+	fx.receipts = true
+	return tx.AddReceipt(vault.Receipt{Peer: contact.ID, Message: id, Kind: vault.ReceiptDelivered, Due: c.receiptDue()})
+}
+
+func (c *Client) receiptDue() int64 {
+	return c.now().Add(c.random(c.timing.receiptMin, c.timing.receiptMax)).UnixMilli()
+}
+
+// applyReceipt moves a message of ours on. A receipt for anything else, or from
+// anybody but its recipient, changes nothing.
+func (c *Client) applyReceipt(tx *vault.Tx, fx *effects, contact vault.Contact, r receipt) error {
+	m, err := tx.Message([16]byte(r.ID))
+	if errors.Is(err, vault.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	state := vault.MessageDelivered
+	if r.Kind == uint64(vault.ReceiptRead) {
+		state = vault.MessageRead
+	}
+	if !m.Outgoing || m.Peer != contact.ID || m.State >= state && m.State != vault.MessageFailed {
+		return nil
+	}
+	m.State, m.Reason = state, ""
+	fx.states = append(fx.states, m)
+	return tx.SetMessage(m)
+}
+
+// localID names an incoming message in this vault. The sender chose its own
+// ID, which must not be able to collide with anybody else's.
+func localID(peer [32]byte, id []byte) [16]byte {
+	h := suite.Hash(labelLocal, peer[:], id)
+	return [16]byte(h[:16])
+}

@@ -1,0 +1,277 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"sotto/internal/directory"
+	"sotto/internal/identity"
+	"sotto/internal/mailbox"
+	"sotto/internal/vault"
+	"sotto/internal/wire"
+)
+
+// replicas is how many members each mailbox is subscribed at, with different
+// operators: one that withholds is made up for by the other.
+const replicas = 2
+
+// watchKey names the watch over one mailbox.
+type watchKey struct {
+	inbox  [32]byte
+	period identity.Period
+}
+
+// planLoop keeps a watch over every mailbox that is to be read now, and ends
+// those that are not any more (spec/client.md §5.5).
+func (c *Client) planLoop() {
+	watches := map[watchKey]context.CancelFunc{}
+	finished := make(chan watchKey)
+	defer func() {
+		for range watches {
+			<-finished
+		}
+	}()
+	start := func(key watchKey, f func(context.Context)) {
+		ctx, cancel := context.WithCancel(c.ctx)
+		watches[key] = cancel
+		c.goDo(func() {
+			defer cancel()
+			f(ctx)
+			finished <- key
+		})
+	}
+	for {
+		wanted := map[watchKey]bool{}
+		for _, in := range c.inboxes() {
+			live, old := watched(in, c.now())
+			for _, p := range live {
+				if _, err := in.credential(p); err != nil {
+					continue // before the account's time
+				}
+				key := watchKey{in.id(), p}
+				wanted[key] = true
+				if watches[key] == nil {
+					start(key, func(ctx context.Context) { c.watch(ctx, in, p) })
+				}
+			}
+			if len(old) > 0 {
+				// Drained in order, and no mailbox again while it is watched.
+				key := watchKey{in.id(), oldPeriods}
+				wanted[key] = true
+				if watches[key] == nil {
+					start(key, func(ctx context.Context) { c.drainOld(ctx, in, old) })
+				}
+			}
+		}
+		for key, cancel := range watches {
+			if !wanted[key] {
+				cancel()
+			}
+		}
+		timer := newTimer(c.timing.tick)
+		select {
+		case key := <-finished:
+			delete(watches, key)
+		case <-c.kickPlan:
+		case <-timer.C:
+		case <-c.ctx.Done():
+			timer.Stop()
+			return
+		}
+		timer.Stop()
+	}
+}
+
+// oldPeriods is the watchKey's period of the one goroutine that drains.
+const oldPeriods = ^identity.Period(0)
+
+// watch subscribes to a live mailbox at two members until ctx ends.
+func (c *Client) watch(ctx context.Context, in inbox, p identity.Period) {
+	w := &watch{c: c, in: in, period: p}
+	var wg sync.WaitGroup
+	for i := range replicas {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			w.keep(ctx, i)
+		}()
+	}
+	wg.Wait()
+}
+
+// watch is the two subscriptions to one mailbox.
+type watch struct {
+	c      *Client
+	in     inbox
+	period identity.Period
+
+	mu sync.Mutex                // guards at
+	at [replicas]identity.NodeID // where each subscription is, or is being made
+}
+
+// keep holds one subscription up: when it falls, the next one is made at once,
+// and after failures with growing pauses.
+func (w *watch) keep(ctx context.Context, replica int) {
+	failures := uint32(0)
+	for ctx.Err() == nil {
+		stood, err := w.once(ctx, replica)
+		if ctx.Err() != nil {
+			return
+		}
+		if stood {
+			failures = 0
+		} else {
+			failures++
+			w.c.noteFault(err)
+		}
+		timer := newTimer(w.c.jitter(w.c.timing.backoff(min(failures, 6)) / 2))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+	}
+}
+
+// choose takes the first member in order whose operator is not the other
+// subscription's.
+func (w *watch) choose(replica int, a mailbox.Address) (directory.Node, bool) {
+	nodes := w.c.order(a)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	dir := w.c.dir.Current()
+	for _, n := range nodes {
+		clash := false
+		for i, id := range w.at {
+			other, ok := dir.Node(id)
+			clash = clash || i != replica && ok && other.Operator == n.Operator
+		}
+		if !clash {
+			w.at[replica] = n.ID
+			return n, true
+		}
+	}
+	if len(nodes) == 0 {
+		return directory.Node{}, false
+	}
+	w.at[replica] = nodes[0].ID // a swarm of one operator: better than nothing
+	return nodes[0], true
+}
+
+// once makes one subscription and takes in what it pushes until it ends; stood
+// says whether there was one.
+func (w *watch) once(ctx context.Context, replica int) (stood bool, err error) {
+	c := w.c
+	t, key, err := c.readTarget(w.in, w.period, replica)
+	if err != nil {
+		return false, err
+	}
+	a := t.loc.Address()
+	node, ok := w.choose(replica, a)
+	if !ok {
+		return false, errNoSwarm
+	}
+	cursor, err := c.cursor(ctx, a, node.ID)
+	if err != nil {
+		return false, err
+	}
+	var d *dialogue
+	setup, cancel := context.WithTimeout(ctx, c.timing.attempt)
+	err = c.opened(setup, t, node.ID, func() (err error) {
+		d, err = c.subscribe(ctx, setup, t, w, node.ID, cursor)
+		return err
+	})
+	cancel()
+	c.report(ctx, node.ID, err)
+	if err != nil {
+		return false, err
+	}
+	defer d.close()
+	c.standing(1)
+	defer c.standing(-1)
+	for {
+		resp, err := d.read()
+		if err != nil {
+			return true, err
+		}
+		push, ok := resp.(*mailbox.Pushed)
+		if !ok {
+			return true, unexpected(resp)
+		}
+		one := arrival{in: w.in, period: w.period, addr: a, key: key, node: node.ID, items: []mailbox.Item{push.Item}, cursor: push.Cursor}
+		select {
+		case c.arrivals <- one:
+		case <-ctx.Done():
+			return true, ctx.Err()
+		}
+	}
+}
+
+// subscribe asks for the subscription and answers the challenge. setup bounds
+// the asking, ctx the subscription.
+func (c *Client) subscribe(ctx, setup context.Context, t target, w *watch, node identity.NodeID, cursor mailbox.Cursor) (*dialogue, error) {
+	key, err := w.in.credential(w.period)
+	if err != nil {
+		return nil, err
+	}
+	s := &mailbox.Subscribe{Locator: t.loc, Cursor: cursor}
+	d, resp, err := c.ask(setup, t.route, node, fixed(s))
+	if err != nil {
+		return nil, err
+	}
+	challenge, ok := resp.(*mailbox.Challenge)
+	if !ok {
+		d.close()
+		return nil, unexpected(resp)
+	}
+	frame, err := d.opener.SealNext(s.Prove(key.signer, key.cert, node, challenge))
+	if err == nil {
+		err = wire.WriteFrame(d.stream, frame)
+	}
+	if err == nil {
+		resp, err = d.read()
+	}
+	if err == nil {
+		if _, ok := resp.(*mailbox.Subscribed); !ok {
+			err = unexpected(resp)
+		}
+	}
+	if err == nil && !d.stop() {
+		err = context.Cause(setup) // it was closed just now
+	}
+	if err != nil {
+		d.close()
+		return nil, err
+	}
+	d.stop = context.AfterFunc(ctx, func() { d.stream.Close() })
+	return d, nil
+}
+
+func (c *Client) cursor(ctx context.Context, a mailbox.Address, node identity.NodeID) (cur mailbox.Cursor, err error) {
+	err = c.vault.View(ctx, func(tx *vault.Tx) error {
+		b, err := tx.Cursor(a, node)
+		cur = decodeCursor(node, b)
+		return err
+	})
+	return cur, err
+}
+
+const cursorSize = 16
+
+// encodeCursor leaves out the node, which is the row's key.
+func encodeCursor(cur mailbox.Cursor) []byte {
+	return wire.AppendUint64(wire.AppendUint64(make([]byte, 0, cursorSize), cur.Incarnation), cur.Seq)
+}
+
+// decodeCursor returns the zero cursor, the start, for anything else.
+func decodeCursor(node identity.NodeID, b []byte) mailbox.Cursor {
+	r := wire.NewReader(b)
+	cur := mailbox.Cursor{Node: node, Incarnation: r.Uint64(), Seq: r.Uint64()}
+	if r.Finish() != nil {
+		return mailbox.Cursor{}
+	}
+	return cur
+}
+
+var errDrain = errors.New("client: a majority of the swarm could not be read")

@@ -1,0 +1,275 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"sotto/internal/directory"
+	"sotto/internal/identity"
+	"sotto/internal/mailbox"
+	"sotto/internal/suite"
+)
+
+const labelOrder suite.Label = suite.LabelPrefix + "client/order"
+
+// avoidFailed is how long a member that failed stands behind the others.
+const avoidFailed = 20 * time.Second
+
+// swarms does what needs a whole swarm: choosing members, opening mailboxes,
+// and verifying that a majority has an envelope (spec/client.md §5.3).
+type swarms struct {
+	*members
+	dir    directory.Source
+	timing *timing
+
+	fmu    sync.Mutex // guards failed
+	failed map[identity.NodeID]time.Time
+}
+
+// order returns the members of an address, the one to ask first at the front:
+// members that failed lately last, otherwise in an order that belongs to the
+// address, so that writer and reader meet at the same members.
+func (s *swarms) order(a mailbox.Address) []directory.Node {
+	nodes := s.dir.Current().SwarmOf(a)
+	key := func(n directory.Node) [suite.HashSize]byte { return suite.Hash(labelOrder, a[:], n.ID[:]) }
+	now := s.now()
+	s.fmu.Lock()
+	defer s.fmu.Unlock()
+	slices.SortFunc(nodes, func(x, y directory.Node) int {
+		fx, fy := s.failedLocked(x.ID, now), s.failedLocked(y.ID, now)
+		if fx != fy {
+			if fx {
+				return 1
+			}
+			return -1
+		}
+		kx, ky := key(x), key(y)
+		return bytes.Compare(kx[:], ky[:])
+	})
+	return nodes
+}
+
+func (s *swarms) failedLocked(id identity.NodeID, now time.Time) bool {
+	return now.Before(s.failed[id])
+}
+
+// report remembers whether a member answered.
+func (s *swarms) report(ctx context.Context, id identity.NodeID, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	var refused *mailbox.Failure
+	s.fmu.Lock()
+	defer s.fmu.Unlock()
+	if err == nil || errors.As(err, &refused) && !errors.Is(err, mailbox.ErrUnavailable) && !errors.Is(err, mailbox.ErrBusy) {
+		delete(s.failed, id)
+		return
+	}
+	s.failed[id] = s.now().Add(avoidFailed)
+}
+
+// slow puts members behind the others that have not answered in time; when one
+// answers after all, report takes that back.
+func (s *swarms) slow(nodes []directory.Node) {
+	s.fmu.Lock()
+	defer s.fmu.Unlock()
+	for _, n := range nodes {
+		s.failed[n.ID] = s.now().Add(avoidFailed)
+	}
+}
+
+func majority(n int) int { return n/2 + 1 }
+
+// target is a mailbox and how it is opened when it is not.
+type target struct {
+	route route
+	loc   mailbox.Locator
+	bytes uint32
+	until time.Time // how long it has to stand
+}
+
+// days is the target's remaining time, in what Open counts in.
+func (t *target) days(now time.Time) uint16 {
+	d := (t.until.Sub(now) + 24*time.Hour - 1) / (24 * time.Hour)
+	return uint16(min(max(d, 1), mailbox.MaxOpenDays))
+}
+
+// open opens a mailbox through one member.
+func (s *swarms) open(ctx context.Context, t target, node identity.NodeID) error {
+	days := t.days(s.now())
+	w, err := s.work(ctx, t.route, node, mailbox.OpenPurpose(t.loc.Address(), t.bytes, days))
+	if err != nil {
+		return err
+	}
+	resp, err := s.call(ctx, t.route, node, fixed(&mailbox.Open{Locator: t.loc, Bytes: t.bytes, Days: days, Work: w}))
+	if err != nil {
+		return err
+	}
+	if _, ok := resp.(*mailbox.Opened); !ok {
+		return unexpected(resp)
+	}
+	return nil
+}
+
+// opened runs f, and when the mailbox proves not open or full, opens it (larger)
+// and runs f once more.
+func (s *swarms) opened(ctx context.Context, t target, node identity.NodeID, f func() error) error {
+	err := f()
+	switch {
+	case errors.Is(err, mailbox.ErrNotOpen):
+	case errors.Is(err, mailbox.ErrQuota):
+		t.bytes = min(t.bytes*growth, mailbox.MaxOpenBytes)
+	default:
+		return err
+	}
+	if err := s.open(ctx, t, node); err != nil {
+		return err
+	}
+	return f()
+}
+
+// each asks the members of a mailbox one after the other until one answers,
+// the next one too when the first takes long. f may run for several members at
+// a time. The error is the last one; refused counts those that said no.
+func (s *swarms) each(ctx context.Context, t target, f func(context.Context, directory.Node) error) (refused int, _ error) {
+	nodes := s.order(t.loc.Address())
+	if len(nodes) == 0 {
+		return 0, errNoSwarm
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timing.attempt)
+	results := make(chan error, len(nodes))
+	running, next := 0, 0
+	defer func() { // every question asked is waited for
+		cancel()
+		for range running {
+			<-results
+		}
+	}()
+	start := func() {
+		n := nodes[next]
+		next++
+		running++
+		go func() {
+			err := f(ctx, n)
+			s.report(ctx, n.ID, err)
+			results <- err
+		}()
+	}
+	start()
+	hedge := time.NewTimer(s.timing.hedge)
+	defer hedge.Stop()
+	var last error
+	for running > 0 {
+		select {
+		case err := <-results:
+			running--
+			if err == nil {
+				return 0, nil
+			}
+			var no *mailbox.Failure
+			if errors.As(err, &no) {
+				refused++
+			}
+			last = err
+			if next < len(nodes) && ctx.Err() == nil {
+				start()
+				hedge.Reset(s.timing.hedge)
+			}
+		case <-hedge.C:
+			s.slow(nodes[:next])
+			if next < len(nodes) && ctx.Err() == nil {
+				start()
+				hedge.Reset(s.timing.hedge)
+			}
+		}
+	}
+	return refused, last
+}
+
+var errNoSwarm = errors.New("client: the directory has no swarm for this address")
+
+// put leaves an envelope and returns nil when a majority of the swarm has
+// signed for it. prepare signs the put for a member, with work where needed.
+func (s *swarms) put(ctx context.Context, t target, prepare func(context.Context, identity.NodeID) (*mailbox.Put, error)) (refused int, _ error) {
+	return s.each(ctx, t, func(ctx context.Context, n directory.Node) error {
+		return s.opened(ctx, t, n.ID, func() error {
+			p, err := prepare(ctx, n.ID)
+			if err != nil {
+				return err
+			}
+			resp, err := s.call(ctx, t.route, n.ID, fixed(p))
+			if errors.Is(err, mailbox.ErrDeleted) {
+				return nil // its owner has read and deleted it: our receipt was lost
+			}
+			if err != nil {
+				return err
+			}
+			stored, ok := resp.(*mailbox.Stored)
+			if !ok {
+				return unexpected(resp)
+			}
+			return s.confirm(p, stored)
+		})
+	})
+}
+
+// confirm checks that a majority of the swarm signed for exactly this put.
+func (s *swarms) confirm(p *mailbox.Put, stored *mailbox.Stored) error {
+	addr := p.Address()
+	digest := mailbox.EnvelopeDigest(addr, p.Envelope)
+	dir := s.dir.Current()
+	signed := map[identity.NodeID]bool{}
+	for i := range stored.Receipts {
+		r := &stored.Receipts[i]
+		if dir.InSwarmOf(r.Node, addr) && !signed[r.Node] && r.Confirms(addr, digest, p.Expiry) == nil {
+			signed[r.Node] = true
+		}
+	}
+	if need := majority(len(dir.SwarmOf(addr))); len(signed) < need {
+		return fmt.Errorf("client: %d receipts, need %d: %w", len(signed), need, mailbox.ErrReceipt)
+	}
+	return nil
+}
+
+// fetch reads a mailbox at one member from a cursor to its end. One that was
+// never opened is empty.
+func (s *swarms) fetch(ctx context.Context, t target, key credential, node identity.NodeID, from mailbox.Cursor, each func(*mailbox.Batch) error) error {
+	for {
+		resp, err := s.call(ctx, t.route, node, func(st mailbox.Stamp) (mailbox.Request, error) {
+			f := &mailbox.Fetch{Locator: t.loc, Cursor: from, Limit: fetchLimit}
+			f.Sign(key.signer, key.cert, st)
+			return f, nil
+		})
+		if errors.Is(err, mailbox.ErrNotOpen) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		batch, ok := resp.(*mailbox.Batch)
+		if !ok {
+			return unexpected(resp)
+		}
+		if err := each(batch); err != nil {
+			return err
+		}
+		if !batch.More {
+			return nil
+		}
+		if batch.Next == from {
+			return fmt.Errorf("client: a member repeats itself: %w", mailbox.ErrFormat)
+		}
+		from = batch.Next
+	}
+}
+
+// credential is what shows the right to read a mailbox.
+type credential struct {
+	signer suite.Signer
+	cert   *identity.Certificate
+}
