@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"sync"
+	"time"
 
 	"sotto/internal/identity"
 	"sotto/internal/link"
@@ -14,7 +15,10 @@ type channel interface {
 	CircID() uint32
 	Wait() error
 	ReadBatch(*link.Batch) error
+	ReadCell(*onion.Cell) error
+	SetReadDeadline(time.Time) error
 	WriteBatch(*link.Batch) error
+	WriteCells(...*onion.Cell) error
 	Abort(link.Code)
 }
 
@@ -54,8 +58,8 @@ type hop struct {
 	queue queue
 }
 
-func newCircuit(ctx context.Context, r *Relay, prev channel, keys *onion.Keys) *circuit {
-	c := &circuit{relay: r, layer: onion.NewRelayCircuit(keys), prev: prev}
+func newCircuit(ctx context.Context, r *Relay, prev channel, layer *onion.RelayCircuit) *circuit {
+	c := &circuit{relay: r, layer: layer, prev: prev}
 	c.account.memory = &r.memory
 	c.toPrev.c, c.toPrev.ch = c, prev
 	c.sender.init(c)

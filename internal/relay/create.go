@@ -24,7 +24,7 @@ func (r *Relay) serveCircuit(ctx context.Context, ch *link.Channel, peer identit
 		ch.Abort(link.Code(reasonOf(err)))
 		return
 	}
-	c := newCircuit(ctx, r, ch, keys)
+	c := newCircuit(ctx, r, ch, onion.NewRelayCircuit(keys))
 	c.prevNode, c.prevIsNode = peer, fromNode
 	r.add(c)
 	c.serve()
@@ -64,7 +64,7 @@ func (r *Relay) answerCreate(ctx context.Context, ch *link.Channel) (*onion.Keys
 func noMessage(onion.Class, []byte) ([]byte, error) { return nil, nil }
 
 // readHandshake reads the two cells of a CREATE or a CREATED.
-func readHandshake(ch *link.Channel, cmd onion.Command) ([]byte, error) {
+func readHandshake(ch channel, cmd onion.Command) ([]byte, error) {
 	var parts [2]onion.Cell
 	for i := range parts {
 		if err := ch.ReadCell(&parts[i]); err != nil {
@@ -83,7 +83,7 @@ func readHandshake(ch *link.Channel, cmd onion.Command) ([]byte, error) {
 	return onion.JoinCreate(&parts[0], &parts[1], cmd)
 }
 
-func writeHandshake(ch *link.Channel, cmd onion.Command, handshake []byte) error {
+func writeHandshake(ch channel, cmd onion.Command, handshake []byte) error {
 	parts, err := onion.SplitCreate(handshake, ch.CircID(), cmd)
 	if err != nil {
 		return err

@@ -71,7 +71,7 @@ func (c *circuit) extend(node directory.Node, create []byte) error {
 }
 
 // openChannel opens a channel on the link to node.
-func (r *Relay) openChannel(ctx context.Context, node directory.Node) (*link.Channel, error) {
+func (r *Relay) openChannel(ctx context.Context, node directory.Node) (channel, error) {
 	l, err := r.cfg.Endpoint.Get(ctx, node)
 	if err != nil {
 		return nil, err
@@ -80,7 +80,7 @@ func (r *Relay) openChannel(ctx context.Context, node directory.Node) (*link.Cha
 }
 
 // exchange writes CREATE and reads CREATED.
-func exchange(ctx context.Context, ch *link.Channel, create []byte) ([]byte, error) {
+func exchange(ctx context.Context, ch channel, create []byte) ([]byte, error) {
 	if err := writeHandshake(ch, onion.CmdCreate, create); err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"sotto/internal/directory"
@@ -39,6 +40,7 @@ type node struct {
 	endpoint *link.Endpoint
 	relay    *Relay
 	exit     *services
+	registry *prometheus.Registry
 	stop     func() // ends Serve and the endpoint, once
 }
 
@@ -67,7 +69,7 @@ func newNetwork(t testing.TB, n int, sim *simnet.Net, limits Limits) *network {
 }
 
 func (w *network) newNode(i int) *node {
-	n := &node{exit: newServices()}
+	n := &node{exit: newServices(), registry: prometheus.NewRegistry()}
 	var err error
 	n.identity, err = suite.NewSigningKey(rand.Reader)
 	check(w.t, err)
@@ -104,7 +106,7 @@ func (w *network) start(n *node, limits Limits) {
 	check(w.t, err)
 	n.relay = New(Config{
 		Identity: n.ID, OnionSecret: n.onion, Directory: w.dir,
-		Endpoint: n.endpoint, Exit: n.exit, Limits: limits,
+		Endpoint: n.endpoint, Exit: n.exit, Limits: limits, Metrics: NewMetrics(n.registry),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -137,6 +139,25 @@ func (n *node) checkEmpty(t testing.TB) {
 	if open := n.exit.open(); open != 0 {
 		t.Errorf("%s holds %d service streams", n.Operator, open)
 	}
+}
+
+// metric returns the sum of a metric over its labels, or of the one series with
+// the given label value.
+func (n *node) metric(t testing.TB, name, label string) (sum float64) {
+	t.Helper()
+	families, err := n.registry.Gather()
+	check(t, err)
+	for _, f := range families {
+		if f.GetName() != "sotto_relay_"+name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if label == "" || m.GetLabel()[0].GetValue() == label {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
 }
 
 // services is an exit's other side: streams within the process.

@@ -43,7 +43,7 @@ type Relay struct {
 	metrics  *Metrics
 	memory   memory
 	halfOpen atomic.Int64
-	open     func(context.Context, directory.Node) (*link.Channel, error)
+	open     func(context.Context, directory.Node) (channel, error)
 
 	mu       sync.Mutex // guards circuits
 	circuits map[*circuit]struct{}

@@ -255,13 +255,13 @@ func TestTeardownFreesEverything(t *testing.T) {
 
 		c = use()
 		w.nodes[2].stop() // the exit goes
-		c.expectEnd(onion.ReasonShutdown)
+		c.expectEnd(onion.ReasonShutdown, onion.ReasonLinkLost)
 		empty(w.nodes...)
 		c.close()
 
 		c = w.circuit(w.nodes[0], w.nodes[1], w.nodes[4])
 		w.nodes[1].stop() // the middle goes
-		c.expectEnd(onion.ReasonShutdown)
+		c.expectEnd(onion.ReasonShutdown, onion.ReasonLinkLost)
 		empty(w.nodes...)
 		c.close()
 	})
