@@ -120,6 +120,9 @@ func TestJumpKeepsTheNewestKeys(t *testing.T) {
 	kept := send(t, alice, "kept")
 	discard(t, alice, MaxSkip-1)
 	last := send(t, alice, "last")
+	if _, passed, err := bob.current().walk(MaxJump); err != nil || len(passed) != MaxSkip {
+		t.Fatalf("a walk holds %d keys, %v", len(passed), err)
+	}
 	start := time.Now()
 	receive(t, bob, last, "last")
 	t.Logf("a jump of %d took %v", MaxJump, time.Since(start))
@@ -173,6 +176,11 @@ func TestReceivingChainsAreBounded(t *testing.T) {
 	}
 	if len(bob.chains) != MaxReceivingChains {
 		t.Fatalf("%d chains kept", len(bob.chains))
+	}
+	for i, c := range bob.chains {
+		if c.closed != (i < MaxReceivingChains-1) || c.closed != c.key.Equal(suite.Key{}) {
+			t.Fatalf("chain %d: closed %v, with or without its key", i, c.closed)
+		}
 	}
 	for i, m := range late {
 		if i < len(late)-MaxReceivingChains {
