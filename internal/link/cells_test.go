@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"errors"
+	"io"
 	"testing"
 
 	"sotto/internal/identity"
@@ -99,6 +100,71 @@ func TestBatchTake(t *testing.T) {
 	if len(a.Bytes()) != BatchBytes || len(b.Bytes()) != b.Len()*onion.CellSize {
 		t.Fatal("wrong size on the wire")
 	}
+}
+
+// chopped is a stream that hands out its bytes in pieces of given sizes.
+type chopped struct {
+	stream
+	bytes  []byte
+	pieces []byte
+}
+
+func (s *chopped) Read(p []byte) (int, error) {
+	if len(s.bytes) == 0 {
+		return 0, io.EOF
+	}
+	n := len(p)
+	if len(s.pieces) > 0 {
+		n = 1 + 16*int(s.pieces[0])
+		s.pieces = s.pieces[1:]
+	}
+	n = copy(p[:min(n, len(p))], s.bytes)
+	s.bytes = s.bytes[n:]
+	return n, nil
+}
+
+func (s *chopped) Peek(p []byte) (int, error) {
+	n := copy(p, s.bytes)
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// FuzzCells reads a stream of any bytes that arrive in any pieces: what comes
+// out is its whole cells in order, and an error for what is left over.
+func FuzzCells(f *testing.F) {
+	f.Add(bytes.Repeat([]byte{1, 2, 3}, onion.CellSize), []byte{1, 200, 0, 0, 72}, true)
+	f.Add([]byte("half a cell"), []byte{}, false)
+	f.Fuzz(func(t *testing.T, in, pieces []byte, single bool) {
+		ch := &Channel{str: &chopped{bytes: in, pieces: pieces}}
+		var out []byte
+		var err error
+		for err == nil {
+			if single {
+				var c onion.Cell
+				if err = ch.ReadCell(&c); err == nil {
+					out = append(out, c[:]...)
+				}
+				continue
+			}
+			b := NewBatch()
+			if err = ch.ReadBatch(b); err == nil {
+				out = append(out, b.Bytes()...)
+			}
+			b.Release()
+		}
+		if !bytes.Equal(out, in[:len(in)/onion.CellSize*onion.CellSize]) {
+			t.Fatal("cells differ from the stream")
+		}
+		want := io.EOF
+		if len(in) != len(out) {
+			want = ErrPartialCell
+		}
+		if err != want {
+			t.Fatalf("after %d of %d bytes: got %v, want %v", len(out), len(in), err, want)
+		}
+	})
 }
 
 // BenchmarkCells is the rate of cells on one channel over loopback.

@@ -35,12 +35,24 @@ func (e *ResetError) Error() string { return "link: channel was reset" }
 // nothing else. One goroutine may read while others write; each write goes out
 // in one piece.
 type Channel struct {
-	str *quic.Stream
+	str stream
 	id  uint32
 
-	part  []byte // the start of a cell whose rest has not arrived; reader's
-	ready *Batch // cells that ReadCell has not handed out; reader's
-	next  int    // the first of them
+	// Of the goroutine that reads.
+	peeked [onion.CellSize]byte // what Wait looks at
+	part   []byte               // the start of a cell that ReadBatch left over
+	ready  *Batch               // cells that ReadCell has not handed out
+	next   int                  // the first of them
+}
+
+// stream is what a channel needs of a *quic.Stream.
+type stream interface {
+	io.ReadWriteCloser
+	Peek([]byte) (int, error)
+	CancelRead(quic.StreamErrorCode)
+	CancelWrite(quic.StreamErrorCode)
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
 }
 
 func newChannel(s *quic.Stream) *Channel {
@@ -51,14 +63,17 @@ func newChannel(s *quic.Stream) *Channel {
 // the link's channels from 1, so that both ends know it (spec/link.md §4.2).
 func (c *Channel) CircID() uint32 { return c.id }
 
-// Wait returns when bytes have arrived or the channel has ended. It holds no
-// buffer, so that an idle circuit costs little.
+// Wait returns when a whole cell has arrived or the channel has ended. It
+// holds no batch, so that an idle circuit, or one with half a cell, costs
+// little.
 func (c *Channel) Wait() error {
 	if c.ready != nil {
 		return nil
 	}
-	var one [1]byte
-	_, err := c.str.Peek(one[:])
+	n, err := c.str.Peek(c.peeked[len(c.part):])
+	if err == io.EOF && n+len(c.part) > 0 {
+		return ErrPartialCell
+	}
 	return streamError(err)
 }
 
@@ -109,7 +124,7 @@ func (c *Channel) release() {
 func (c *Channel) ReadCell(cell *onion.Cell) error {
 	if c.ready == nil {
 		if err := c.Wait(); err != nil {
-			return c.ended(err)
+			return err
 		}
 		b := NewBatch()
 		if err := c.ReadBatch(b); err != nil {
@@ -123,14 +138,6 @@ func (c *Channel) ReadCell(cell *onion.Cell) error {
 		c.release()
 	}
 	return nil
-}
-
-// ended turns an end of the stream into ErrPartialCell if a cell had begun.
-func (c *Channel) ended(err error) error {
-	if err == io.EOF && len(c.part) > 0 {
-		return ErrPartialCell
-	}
-	return err
 }
 
 // WriteBatch writes the cells of b in one Write. It waits while the peer's

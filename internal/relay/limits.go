@@ -9,6 +9,7 @@ type Limits struct {
 	ExtendTimeout     time.Duration // from EXTEND to the next relay's CREATED
 	BeginTimeout      time.Duration // from BEGIN to an open stream
 	MaxHalfOpen       int           // channels without an answered CREATE
+	MaxClientLinks    int           // links from clients
 	MaxClientCircuits int           // circuits on one link from a client
 	MaxNodeCircuits   int           // circuits on one link from a node
 	MaxQueuedCells    int           // cells that wait for one neighbour on one circuit
@@ -20,6 +21,7 @@ var defaultLimits = Limits{
 	ExtendTimeout:     6 * time.Second,
 	BeginTimeout:      6 * time.Second,
 	MaxHalfOpen:       512,
+	MaxClientLinks:    4096,
 	MaxClientCircuits: 64,
 	MaxNodeCircuits:   8192,
 	MaxQueuedCells:    1024,
@@ -32,6 +34,7 @@ func (l Limits) withDefaults() Limits {
 	orElse(&l.ExtendTimeout, defaultLimits.ExtendTimeout)
 	orElse(&l.BeginTimeout, defaultLimits.BeginTimeout)
 	orElse(&l.MaxHalfOpen, defaultLimits.MaxHalfOpen)
+	orElse(&l.MaxClientLinks, defaultLimits.MaxClientLinks)
 	orElse(&l.MaxClientCircuits, defaultLimits.MaxClientCircuits)
 	orElse(&l.MaxNodeCircuits, defaultLimits.MaxNodeCircuits)
 	orElse(&l.MaxQueuedCells, defaultLimits.MaxQueuedCells)

@@ -43,6 +43,7 @@ type Relay struct {
 	metrics  *Metrics
 	memory   memory
 	halfOpen atomic.Int64
+	clients  atomic.Int64 // links from clients
 	open     func(context.Context, directory.Node) (channel, error)
 
 	mu       sync.Mutex // guards circuits
@@ -96,9 +97,14 @@ func (r *Relay) serveLink(ctx context.Context, l *link.Link) {
 	defer circuits.Wait()
 	defer l.Close()
 	peer, isNode := l.Peer()
-	limit := int64(r.limits.MaxClientCircuits)
-	if isNode {
-		limit = int64(r.limits.MaxNodeCircuits)
+	limit := int64(r.limits.MaxNodeCircuits)
+	if !isNode {
+		limit = int64(r.limits.MaxClientCircuits)
+		defer r.clients.Add(-1)
+		if r.clients.Add(1) > int64(r.limits.MaxClientLinks) {
+			_ = l.Refuse()
+			return
+		}
 	}
 	var open atomic.Int64
 	for {
