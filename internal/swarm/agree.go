@@ -3,8 +3,8 @@ package swarm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync/atomic"
+	"time"
 
 	"sotto/internal/mailbox"
 	"sotto/internal/swarm/store"
@@ -20,6 +20,7 @@ type proposal struct {
 
 // vote is a member's answer to a proposal.
 type vote struct {
+	peer    *peer // nil: this one
 	receipt *mailbox.Receipt
 	err     error
 }
@@ -50,17 +51,28 @@ func (s *Swarm) ownVote(ctx context.Context, p proposal) (*mailbox.Receipt, erro
 	return s.receipts.sign(ctx, p.put)
 }
 
-// count waits until a majority said yes, or can no longer.
-func (s *Swarm) count(ctx context.Context, p proposal, votes <-chan vote) ([]mailbox.Receipt, error) {
+// count waits until a majority said yes, or can no longer. Peers that are away
+// are asked again for a moment, since a member that restarts comes back soon.
+func (s *Swarm) count(ctx context.Context, p proposal, votes chan vote) ([]mailbox.Receipt, error) {
 	var receipts []mailbox.Receipt
-	yes, open := 0, len(s.peers)+1
-	for yes < s.majority {
+	var away []*peer
+	began := time.Now()
+	for yes, open := 0, len(s.peers)+1; yes < s.majority; {
 		if yes+open < s.majority {
-			return nil, mailbox.ErrUnavailable
+			if yes+open+len(away) < s.majority || time.Since(began) > returnWithin || !sleep(ctx, backoffMin) {
+				return nil, mailbox.ErrUnavailable
+			}
+			for _, peer := range away {
+				peer.propose(p, votes)
+			}
+			open, away = open+len(away), nil
 		}
 		select {
 		case v := <-votes:
 			open--
+			if errors.Is(v.err, errPeerAway) {
+				away = append(away, v.peer)
+			}
 			if v.err != nil {
 				continue
 			}
@@ -73,6 +85,18 @@ func (s *Swarm) count(ctx context.Context, p proposal, votes <-chan vote) ([]mai
 		}
 	}
 	return receipts, nil
+}
+
+// sleep reports whether d passed before ctx ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // propose sends a proposal to a peer; its vote comes without fail, at once when
@@ -92,7 +116,7 @@ func (p *peer) propose(prop proposal, votes chan<- vote) {
 func (p *peer) introduce(prop proposal, votes chan<- vote) {
 	grants, err := p.s.cfg.Store.Grants(prop.put.Address)
 	if err != nil || len(grants) == 0 {
-		votes <- vote{err: fmt.Errorf("%w: %w", mailbox.ErrNotOpen, err)}
+		votes <- vote{peer: p, err: errors.Join(mailbox.ErrNotOpen, err)}
 		return
 	}
 	var answered atomic.Int32
@@ -114,10 +138,10 @@ func (p *peer) vote(prop proposal, reply []byte, err error) vote {
 		p.catchUpSoon() // it has a tombstone that is missing here
 	}
 	if err != nil {
-		return vote{err: err}
+		return vote{peer: p, err: err}
 	}
 	if prop.put == nil {
-		return vote{}
+		return vote{peer: p}
 	}
 	r, err := mailbox.ParseReceipt(reply)
 	if err == nil && r.Node != p.id {
@@ -128,7 +152,7 @@ func (p *peer) vote(prop proposal, reply []byte, err error) vote {
 	}
 	if err != nil {
 		p.s.metrics.badReceipts.Inc()
-		return vote{err: err}
+		return vote{peer: p, err: err}
 	}
-	return vote{receipt: r}
+	return vote{peer: p, receipt: r}
 }

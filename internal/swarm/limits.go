@@ -37,6 +37,9 @@ const (
 	// putTimeout is how long a coordinator waits for its majority.
 	putTimeout = 5 * time.Second
 
+	// returnWithin is how long it asks members again that are away.
+	returnWithin = 2 * time.Second
+
 	// peerQueue and peerQueueBytes bound what waits for one peer: beyond it the
 	// peer is slow, is passed over, and catches up by itself.
 	peerQueue      = 1024

@@ -135,14 +135,11 @@ func (p *peer) pause(ctx context.Context, d time.Duration) {
 	case <-p.wake:
 	default:
 	}
-	t := time.NewTimer(p.s.jitter(backoffMin))
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
+	if !sleep(ctx, p.s.jitter(backoffMin)) {
 		return
 	}
-	t.Reset(p.s.jitter(d))
+	t := time.NewTimer(p.s.jitter(d))
+	defer t.Stop()
 	select {
 	case <-t.C:
 	case <-p.wake:

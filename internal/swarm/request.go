@@ -19,6 +19,7 @@ func (s *Swarm) answer(got *mailbox.Received) (resp mailbox.Response, err error)
 	case <-s.ctx.Done():
 		return nil, mailbox.ErrBusy
 	}
+	defer func() { s.metrics.request(requestName(got.Request), err) }()
 	if err := s.fresh(got); err != nil {
 		return nil, err
 	}
@@ -39,7 +40,6 @@ func (s *Swarm) answer(got *mailbox.Received) (resp mailbox.Response, err error)
 	default:
 		err = fmt.Errorf("request out of place: %w", mailbox.ErrForbidden)
 	}
-	s.metrics.request(requestName(got.Request), err)
 	return resp, err
 }
 
