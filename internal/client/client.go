@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sotto/internal/directory"
@@ -31,6 +32,7 @@ type Client struct {
 	log     *slog.Logger
 	hub     hub
 	timing  timing
+	unread  atomic.Uint64 // envelopes that could not be read
 
 	ctx    context.Context
 	cancel context.CancelFunc

@@ -199,7 +199,10 @@ func openSlots(session *ratchet.Session, conversation [32]byte, e *mailbox.Envel
 
 // unreadable notes that something came that could not be read. What it was and
 // whose is nobody's business, a log's included.
-func (c *Client) unreadable(err error) { c.log.Debug("client: unreadable envelope", "error", err) }
+func (c *Client) unreadable(err error) {
+	c.unread.Add(1)
+	c.log.Debug("client: unreadable envelope", "error", err)
+}
 
 // applyContent stores what a contact says. Somebody blocked is heard, so that
 // the ratchet stays in step, and dropped.
