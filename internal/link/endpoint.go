@@ -60,6 +60,7 @@ type Endpoint struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	close  func() error // once
 
 	mu    sync.Mutex              // guards conns
 	conns map[*quic.Conn]struct{} // live ones of both kinds; nil once closed
@@ -82,6 +83,7 @@ func NewEndpoint(pc net.PacketConn, cfg Config) (*Endpoint, error) {
 		acceptServices: make(chan *ServiceConn, acceptQueue),
 		conns:          make(map[*quic.Conn]struct{}),
 	}
+	e.close = sync.OnceValue(e.closeOnce)
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.links = newPool(e, e.dialLink)
 	e.services = newPool(e, e.dialService)
@@ -277,8 +279,10 @@ func (e *Endpoint) dial(ctx context.Context, node directory.Node, protocol strin
 func (e *Endpoint) LocalAddr() net.Addr { return e.pc.LocalAddr() }
 
 // Close closes every connection, telling its peer, and returns when all
-// goroutines of the endpoint have ended.
-func (e *Endpoint) Close() error {
+// goroutines of the endpoint have ended. Later calls return the same.
+func (e *Endpoint) Close() error { return e.close() }
+
+func (e *Endpoint) closeOnce() error {
 	e.cancel()
 	e.mu.Lock()
 	conns := e.conns

@@ -435,6 +435,63 @@ func TestReconnectWithBackoff(t *testing.T) {
 	})
 }
 
+// Silence is not death while both ends live.
+func TestIdleLinkLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := simnet.New(simnet.Config{Latency: 100 * time.Millisecond})
+		defer sim.Close()
+		w := newWorld(t, 2, sim)
+		b, node := w.node(1)
+		a := w.client()
+		defer closeAll(t, a, b)
+		near, far, in := pair(t, a, b, node)
+		time.Sleep(10 * time.Minute)
+		select {
+		case <-in.Done():
+			t.Fatal("idle link died")
+		default:
+		}
+		if err := far.WriteCells(numbered(1)); err != nil {
+			t.Fatal(err)
+		}
+		var c onion.Cell
+		if err := near.ReadCell(&c); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// Closing an endpoint fails what waits on it, and tells its neighbours.
+func TestCloseEndsEverything(t *testing.T) {
+	w := newWorld(t, 2, nil)
+	b, node := w.node(1)
+	a := w.client()
+	defer closeAll(t, a, b)
+	near, _, in := pair(t, a, b, node)
+	failed := make(chan error, 2)
+	go func() {
+		_, err := b.Accept(context.Background())
+		failed <- err
+	}()
+	go func() {
+		var c onion.Cell
+		failed <- near.ReadCell(&c)
+	}()
+	closeAll(t, b, b)
+	for range 2 {
+		if err := <-failed; !errors.Is(err, ErrClosed) && !errors.Is(err, ErrLost) {
+			t.Errorf("got %v, want ErrClosed or ErrLost", err)
+		}
+	}
+	<-in.Done()
+	if _, err := b.Get(timeout(t), node); !errors.Is(err, ErrClosed) {
+		t.Errorf("Get on a closed endpoint: %v", err)
+	}
+	if _, err := a.Accept(timeout(t)); !errors.Is(err, ErrNotListening) {
+		t.Errorf("Accept on a client: %v", err)
+	}
+}
+
 // Many callers share one attempt, and one that gives up does not end it.
 func TestGetIsShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -343,6 +343,19 @@ func TestHalfOpenIsBounded(t *testing.T) {
 	})
 }
 
+func TestClientLinksAreBounded(t *testing.T) {
+	inSim(t, 2, Limits{MaxClientLinks: 1}, func(t *testing.T, w *network) {
+		first := w.circuit(w.nodes[0], w.nodes[1])
+		defer first.close()
+		second := w.dial(w.nodes[0])
+		defer second.close()
+		var cell onion.Cell
+		if err := second.ch.ReadCell(&cell); !errors.Is(err, link.ErrLost) {
+			t.Fatalf("second client's link: %v", err)
+		}
+	})
+}
+
 func TestCircuitsPerLinkAreBounded(t *testing.T) {
 	inSim(t, 2, Limits{MaxClientCircuits: 3}, func(t *testing.T, w *network) {
 		c := w.dial(w.nodes[0])
