@@ -1,0 +1,99 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// collect runs a measurement and returns its figures.
+func collect(t *testing.T, measure func(Run) error) []Figure {
+	t.Helper()
+	var got []Figure
+	err := measure(Run{
+		Dir:  t.TempDir(),
+		Emit: func(f Figure) error { got = append(got, f); return nil },
+		Note: t.Logf,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// check compares what is promised of figures; no speed is asserted.
+func check(t *testing.T, got []Figure, bench string, want map[string]string) {
+	t.Helper()
+	for _, f := range got {
+		unit, ok := want[f.Name]
+		if !ok || f.Bench != bench || f.Unit != unit {
+			t.Errorf("unexpected figure %+v", f)
+		}
+		if f.Value <= 0 || (f.Baseline != "") != (f.BaselineValue > 0) || (f.Baseline != "") != (f.Ratio > 0) {
+			t.Errorf("figure without content: %+v", f)
+		}
+		delete(want, f.Name)
+	}
+	for name := range want {
+		t.Errorf("no figure %s", name)
+	}
+}
+
+func TestCells(t *testing.T) {
+	got := collect(t, func(r Run) error { return measureCells(t.Context(), r, 3, 10) })
+	check(t, got, "cells", map[string]string{"relay_forward": "ns", "client_originate_3hops": "ns"})
+}
+
+func TestRatchet(t *testing.T) {
+	got := collect(t, func(r Run) error { return measureRatchet(t.Context(), r, 3, 4) })
+	check(t, got, "ratchet", map[string]string{
+		"alternating": "us", "one_way": "us", "setup": "us", "overhead_bytes": "bytes",
+	})
+}
+
+func TestCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := cells(ctx, Run{Note: t.Logf})
+	if err != context.Canceled {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestFigureJSON(t *testing.T) {
+	with := Figure{Bench: "cells", Name: "relay_forward", Value: 412, Unit: "ns"}.against("aes128gcm_seal", 206)
+	for want, f := range map[string]Figure{
+		`{"bench":"cells","name":"relay_forward","value":412,"unit":"ns","baseline":"aes128gcm_seal","baseline_value":206,"ratio":2}`: with,
+		`{"bench":"store","name":"put_p99","value":1.5,"unit":"ms"}`:                                                                  {Bench: "store", Name: "put_p99", Value: 1.5, Unit: "ms"},
+	} {
+		got, err := json.Marshal(f)
+		if err != nil || string(got) != want {
+			t.Errorf("got %s, %v; want %s", got, err, want)
+		}
+	}
+	if s := with.String(); !strings.Contains(s, "ratio 2.00") {
+		t.Errorf("shown as %q", s)
+	}
+}
+
+func TestNames(t *testing.T) {
+	var names []string
+	for _, b := range All {
+		names = append(names, b.Name)
+		if got, ok := Named(b.Name); !ok || got.Short != b.Short {
+			t.Errorf("%s is not found by its name", b.Name)
+		}
+	}
+	if slices.Sort(names); len(slices.Compact(names)) != len(All) {
+		t.Errorf("names are not unique: %v", names)
+	}
+	if _, ok := Named("nothing"); ok {
+		t.Error("a benchmark that does not exist was found")
+	}
+}
