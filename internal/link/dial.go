@@ -1,0 +1,64 @@
+package link
+
+import (
+	"context"
+	"net"
+
+	"github.com/quic-go/quic-go"
+
+	"sotto/internal/directory"
+)
+
+// Get returns a live link to node: the one in use, or a new one. Concurrent
+// calls share one attempt. After a failed attempt, calls fail at once with a
+// *BackoffError until its pause is over.
+func (e *Endpoint) Get(ctx context.Context, node directory.Node) (*Link, error) {
+	return e.links.get(ctx, node)
+}
+
+// Dial makes a link to node that is not shared and not kept. The caller closes
+// it.
+func (e *Endpoint) Dial(ctx context.Context, node directory.Node) (*Link, error) {
+	return e.dialLink(ctx, node)
+}
+
+// DialService returns a live service connection to node, as Get does. Only a
+// node's endpoint has any.
+func (e *Endpoint) DialService(ctx context.Context, node directory.Node) (*ServiceConn, error) {
+	if !e.isNode() {
+		return nil, ErrNoIdentity
+	}
+	return e.services.get(ctx, node)
+}
+
+func (e *Endpoint) dialLink(ctx context.Context, node directory.Node) (*Link, error) {
+	conn, err := e.dial(ctx, node, ProtocolCells)
+	if err != nil {
+		return nil, err
+	}
+	return &Link{conn: conn, peer: node.ID, known: true}, nil
+}
+
+func (e *Endpoint) dialService(ctx context.Context, node directory.Node) (*ServiceConn, error) {
+	conn, err := e.dial(ctx, node, ProtocolService)
+	if err != nil {
+		return nil, err
+	}
+	return &ServiceConn{conn: conn, peer: node.ID}, nil
+}
+
+func (e *Endpoint) dial(ctx context.Context, node directory.Node, protocol string) (*quic.Conn, error) {
+	if e.ctx.Err() != nil {
+		return nil, ErrClosed
+	}
+	addr := net.UDPAddrFromAddrPort(node.Addr)
+	conn, err := e.transport.Dial(ctx, addr, e.dialTLS(protocol, node.ID), dialConfig())
+	if err != nil {
+		return nil, err
+	}
+	if !e.track(conn) {
+		_ = conn.CloseWithError(closeNormal, "")
+		return nil, ErrClosed
+	}
+	return conn, nil
+}
