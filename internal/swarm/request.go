@@ -191,8 +191,6 @@ func (s *Swarm) position(c mailbox.Cursor) (generation, seq uint64) {
 	return c.Incarnation, c.Seq
 }
 
-const secondsPerDay = 86400
-
 // grantOf, envelopeOf and tombstoneOf are what a request leaves in the store.
 // Each proof is the request itself, for members to check again; of a put it
 // lacks the envelope, which lies beside it.
@@ -202,9 +200,8 @@ func grantOf(r *mailbox.Open) store.Grant {
 		Address: r.Address(),
 		ID:      suite.Hash(labelGrant, proof),
 		Bytes:   uint64(r.Bytes),
-		// Counted from the quote, so that all members come to the same time.
-		Expiry: r.Work.Quote.Issued + uint64(r.Days)*secondsPerDay,
-		Proof:  proof,
+		Expiry:  r.Until(),
+		Proof:   proof,
 	}
 }
 

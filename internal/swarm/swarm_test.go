@@ -454,7 +454,7 @@ func (w *world) peerStream(from identity.NodeID, key suite.SigningKey) error {
 
 // TestWholeSwarmCrashes cuts the power of all members at once.
 func TestWholeSwarmCrashes(t *testing.T) {
-	w := newWorldOn(t, 5, func(int) vfs.FS { return vfs.NewCrashableMem() })
+	w := newWorldOn(t, 5, func(int) (vfs.FS, string) { return vfs.NewCrashableMem(), "store" })
 	b := newBox(w)
 	w.client(w.nodes[0]).open(b, 8<<20)
 	var mu sync.Mutex

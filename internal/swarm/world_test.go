@@ -50,6 +50,7 @@ type node struct {
 	id     identity.NodeID
 	key    suite.SigningKey
 	fs     vfs.FS
+	dir    string
 	reg    *prometheus.Registry
 	swarm  *Swarm
 	store  *store.Store
@@ -86,10 +87,10 @@ func must[T any](v T, err error) T {
 }
 
 func newWorld(t testing.TB, nodes int) *world {
-	return newWorldOn(t, nodes, func(int) vfs.FS { return vfs.NewMem() })
+	return newWorldOn(t, nodes, func(int) (vfs.FS, string) { return vfs.NewMem(), "store" })
 }
 
-func newWorldOn(t testing.TB, nodes int, fs func(int) vfs.FS) *world {
+func newWorldOn(t testing.TB, nodes int, storage func(int) (vfs.FS, string)) *world {
 	t.Helper()
 	net, locals, err := directory.Local(directory.LocalConfig{
 		Nodes: nodes, Swarm: 5, Port: 1, Created: time.Now().Add(-10 * time.Minute).Truncate(time.Second), Rand: crand.Reader,
@@ -99,7 +100,8 @@ func newWorldOn(t testing.TB, nodes int, fs func(int) vfs.FS) *world {
 	}
 	w := &world{t: t, dir: must(net.Directory()), exit: identity.NodeID{0xee}}
 	for i, l := range locals {
-		w.nodes = append(w.nodes, &node{w: w, id: l.Node.ID, key: l.Identity, fs: fs(i)})
+		fs, dir := storage(i)
+		w.nodes = append(w.nodes, &node{w: w, id: l.Node.ID, key: l.Identity, fs: fs, dir: dir})
 	}
 	for _, n := range w.nodes {
 		n.make()
@@ -129,7 +131,7 @@ func (n *node) start() {
 
 func (n *node) make() {
 	n.w.t.Helper()
-	st, err := store.Open("store", store.Options{FS: n.fs})
+	st, err := store.Open(n.dir, store.Options{FS: n.fs})
 	if err != nil {
 		n.w.t.Fatal(err)
 	}

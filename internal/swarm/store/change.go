@@ -7,8 +7,8 @@ import (
 	"io"
 )
 
-// Grant opens a mailbox, or gives an open one more room and time. Grants of
-// one mailbox add up, each id counts once.
+// Grant opens a mailbox, or makes an open one larger or last longer: of all its
+// grants that have not expired the largest and the longest count.
 type Grant struct {
 	Address Address
 	ID      Ref
@@ -68,7 +68,7 @@ func (t *tx) grant(g Grant, generation uint64) error {
 	} else if err != nil {
 		return err
 	}
-	m.granted += g.Bytes
+	m.granted = max(m.granted, g.Bytes)
 	m.expiry = max(m.expiry, g.Expiry)
 	t.set(keyMailbox(g.Address), m.encode())
 	seq := t.log(KindGrant, g.Address, g.ID, g.Expiry)

@@ -84,17 +84,33 @@ func (t *tx) expireGrant(expiry uint64, a Address, id Ref) {
 	}
 	t.del(keyGrant(a, id))
 	t.unlog(g.log, KindGrant, a, id, expiry)
+	t.mark(expiry)
 	m, err := t.mailbox(a)
 	if err != nil {
 		return
 	}
-	m.granted -= min(m.granted, g.bytes)
-	if m.expiry <= expiry {
+	if m.granted, m.expiry = t.largest(a); m.granted == 0 {
 		t.del(keyMailbox(a)) // its last grant: no envelope outlives it
-	} else {
-		t.set(keyMailbox(a), m.encode())
+		return
 	}
-	t.mark(expiry)
+	t.set(keyMailbox(a), m.encode())
+}
+
+// largest looks through the grants that a mailbox has left.
+func (t *tx) largest(a Address) (bytes, expiry uint64) {
+	prefix := keyGrant(a, Ref{})[:33]
+	it, err := t.b.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: upper(prefix)})
+	if err != nil {
+		t.fail(err)
+		return 0, 0
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		g, err := parseGrantRow(it.Value())
+		t.fail(err)
+		bytes, expiry = max(bytes, g.bytes), max(expiry, g.expiry)
+	}
+	t.fail(errors.Join(it.Error(), it.Close()))
+	return bytes, expiry
 }
 
 func (t *tx) expireTombstone(expiry uint64, a Address, id Ref) {

@@ -152,6 +152,33 @@ func TestRoom(t *testing.T) {
 	}
 }
 
+func TestTheLargestGrantCounts(t *testing.T) {
+	s := open(t, vfs.NewMem())
+	ctx, a := context.Background(), address(1)
+	for i, g := range []Grant{{Bytes: 5000, Expiry: testNow + 100}, {Bytes: 9000, Expiry: testNow + 10}, {Bytes: 9, Expiry: testNow + 200}} {
+		g.Address, g.ID = a, Ref{byte(i)}
+		if err := s.OpenMailbox(ctx, g); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, step := range []struct{ at, bytes, expiry uint64 }{
+		{testNow, 9000, testNow + 200}, {testNow + 10, 5000, testNow + 200}, {testNow + 100, 9, testNow + 200},
+	} {
+		if _, err := s.ExpireBefore(ctx, step.at); err != nil {
+			t.Fatal(err)
+		}
+		if b, x, err := s.Mailbox(a); err != nil || b != step.bytes || x != step.expiry {
+			t.Errorf("at %d: %d bytes until %d, %v", step.at, b, x, err)
+		}
+	}
+	if _, err := s.ExpireBefore(ctx, testNow+200); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Mailbox(a); !errors.Is(err, ErrNotOpen) {
+		t.Errorf("after the last grant: %v", err)
+	}
+}
+
 func TestTombstoneWins(t *testing.T) {
 	s := open(t, vfs.NewMem())
 	ctx, a := context.Background(), address(1)

@@ -1,0 +1,131 @@
+package swarm
+
+import (
+	"bytes"
+	crand "crypto/rand"
+	"io"
+	"testing"
+
+	"sotto/internal/identity"
+	"sotto/internal/mailbox"
+	"sotto/internal/suite"
+	"sotto/internal/swarm/store"
+)
+
+// conversationBox is one direction of a real conversation in one period.
+func conversationBox(t *testing.T, c *mailbox.Conversation, p identity.Period, initiator bool, reader *identity.Persona) (*box, suite.Key) {
+	t.Helper()
+	b, err := c.Box(p, initiator, reader.Base().Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &box{Locator: b.Locator, owner: must(c.Owner(p, initiator, reader.Base())), shared: b.Write}, b.Key
+}
+
+// TestCuriousLook holds a conversation over two directions and two periods,
+// opens a member's store and compares its mailboxes: no field and no stretch of
+// any envelope is in two of them, and nothing of the people is there.
+func TestCuriousLook(t *testing.T) {
+	w := newWorld(t, 5)
+	alice, bob := must(identity.NewSeed(crand.Reader)).Persona(0), must(identity.NewSeed(crand.Reader)).Persona(0)
+	conv := must(mailbox.NewConversation(crand.Reader, w.now()))
+	c := w.client(w.nodes[0])
+	text := []byte("the same words in every mailbox, as a careless client would send them")
+	var boxes []*box
+	for _, p := range []identity.Period{conv.Period(w.now()), conv.Period(w.now()) + 1} {
+		for _, initiator := range []bool{true, false} {
+			reader := bob
+			if !initiator {
+				reader = alice
+			}
+			b, key := conversationBox(t, conv, p, initiator, reader)
+			c.open(b, 1<<20)
+			for range 3 {
+				e := &mailbox.Envelope{Slots: [][]byte{text}, Body: text}
+				c.send(b, must(mailbox.SealEnvelope(crand.Reader, key, b.Address(), e)))
+			}
+			boxes = append(boxes, b)
+		}
+	}
+	for _, n := range w.nodes {
+		n.stop()
+		n.compare(t, boxes, secretsOf(alice, bob, text))
+	}
+}
+
+func secretsOf(a, b *identity.Persona, text []byte) [][]byte {
+	out := [][]byte{text[:16]}
+	for _, p := range []*identity.Persona{a, b} {
+		root, base, dh := p.Root().Public(), p.Base().Public(), p.Identity().Public()
+		out = append(out, root[:], base[:], dh[:], []byte(p.ID().String()), []byte(root.String()))
+	}
+	return out
+}
+
+const stretch = 12 // equal by chance once in 2^96 pairs
+
+// compare opens the files of a stopped node, and the rows of its mailboxes.
+func (n *node) compare(t *testing.T, boxes []*box, secrets [][]byte) {
+	t.Helper()
+	names, err := n.fs.List(n.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		f, err := n.fs.Open(n.fs.PathJoin(n.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := io.ReadAll(f)
+		_ = f.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range secrets {
+			if bytes.Contains(raw, s) {
+				t.Errorf("%s holds a name or a plaintext", name)
+			}
+		}
+	}
+	st, err := store.Open(n.dir, store.Options{FS: n.fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	seen := map[[stretch]byte]int{}
+	for i, b := range boxes {
+		for _, piece := range contents(t, st, b) {
+			for j := 0; j+stretch <= len(piece); j++ {
+				s := [stretch]byte(piece[j:])
+				if bytes.Count(s[:], s[:1]) == stretch {
+					continue // padding of formats, the same everywhere
+				}
+				if k, ok := seen[s]; ok && k != i {
+					t.Fatalf("mailboxes %d and %d share bytes", k, i)
+				}
+				seen[s] = i
+			}
+		}
+	}
+}
+
+// contents are a mailbox's address, keys, signatures and envelopes. Times and
+// the member's own quote are public and alike in all mailboxes.
+func contents(t *testing.T, st *store.Store, b *box) [][]byte {
+	t.Helper()
+	a := b.Address()
+	out := [][]byte{a[:], b.Owner[:], b.Shared[:]}
+	p, err := st.Fetch(a, 0, 0, 100, 1<<20)
+	if err != nil || len(p.Items) == 0 {
+		t.Fatalf("%d envelopes, %v", len(p.Items), err)
+	}
+	for _, it := range p.Items {
+		r, err := st.Record(store.KindEnvelope, a, it.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put := must(mailbox.ParseRequest(r.Proof)).(*mailbox.Put)
+		out = append(out, it.Digest[:], it.Bytes, put.Signature[:])
+	}
+	return out
+}
