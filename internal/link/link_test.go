@@ -80,8 +80,8 @@ func TestWrongNodeIsRefused(t *testing.T) {
 	a := w.client()
 	defer closeAll(t, a, b)
 	node.ID = w.nodes[0].Node.ID // the address of one, the key of another
-	if _, err := a.Get(timeout(t), node); err == nil {
-		t.Fatal("linked to another node than the one that was dialled")
+	if _, err := a.Get(timeout(t), node); !errors.Is(err, ErrIdentity) {
+		t.Fatalf("got %v, want ErrIdentity", err)
 	}
 	if _, err := a.Get(timeout(t), node); !errors.Is(err, ErrBackoff) {
 		t.Fatalf("second attempt at once: got %v, want ErrBackoff", err)

@@ -117,6 +117,9 @@ func (p *pool[T]) run(node directory.Node, q *peer[T], a *attempt[T]) {
 	ctx, cancel := context.WithTimeout(p.e.ctx, dialTimeout)
 	defer cancel()
 	a.conn, a.err = p.dial(ctx, node)
+	if a.err != nil && p.e.ctx.Err() != nil {
+		a.err = ErrClosed
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	q.attempt = nil
