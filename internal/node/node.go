@@ -116,7 +116,7 @@ func (n *Node) assemble(keys Keys, source directory.Source) error {
 	}
 	n.relay = relay.New(relay.Config{
 		Identity: n.id, OnionSecret: keys.Onion, Directory: source, Endpoint: n.endpoint,
-		Exit: dialer, Metrics: relay.NewMetrics(registry), Logger: n.cfg.Logger, Rand: n.cfg.Rand,
+		Exit: exitDialer{dialer}, Metrics: relay.NewMetrics(registry), Logger: n.cfg.Logger, Rand: n.cfg.Rand,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
@@ -199,15 +199,22 @@ func (n *Node) Close() error {
 	return errors.Join(errs...)
 }
 
-// serviceDialer opens streams to other nodes' swarms: for circuits that end
-// here, and for this node's own replication. Connections are shared among all,
+// exitDialer opens streams for circuits that end here, marked as a client's.
+type exitDialer struct{ serviceDialer }
+
+// OpenStream implements relay.ExitDialer.
+func (d exitDialer) OpenStream(ctx context.Context, id identity.NodeID) (io.ReadWriteCloser, error) {
+	return swarm.OpenClientStream(ctx, d.serviceDialer, id)
+}
+
+// serviceDialer opens streams to other nodes' swarms. Connections are shared among all,
 // so that a swarm node cannot tell clients apart by them.
 type serviceDialer struct {
 	endpoint  *link.Endpoint
 	directory directory.Source
 }
 
-// OpenStream implements relay.ExitDialer and swarm's PeerDialer.
+// OpenStream implements swarm.PeerDialer.
 func (d serviceDialer) OpenStream(ctx context.Context, id identity.NodeID) (io.ReadWriteCloser, error) {
 	node, ok := d.directory.Current().Node(id)
 	if !ok {
