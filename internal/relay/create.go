@@ -45,10 +45,10 @@ func (r *Relay) answerCreate(ctx context.Context, ch *link.Channel) (*onion.Keys
 	}
 	created, keys, err := onion.AnswerHandshake(r.cfg.Rand, r.cfg.Identity, r.cfg.OnionSecret, create, noMessage)
 	if err != nil {
-		if errors.Is(err, onion.ErrVersion) {
+		if errors.Is(err, onion.ErrVersion) || errors.Is(err, onion.ErrClass) {
 			return nil, err
 		}
-		return nil, errProtocol
+		return nil, errProtocol // which part of it failed is not the client's to know
 	}
 	if err := ch.SetWriteDeadline(deadline); err != nil {
 		return nil, err
@@ -111,6 +111,8 @@ func reasonOf(err error) onion.Reason {
 		return onion.ReasonDone
 	case errors.Is(err, onion.ErrVersion):
 		return onion.ReasonVersion
+	case errors.Is(err, onion.ErrClass):
+		return onion.ReasonRefused
 	case errors.Is(err, errProtocol), errors.Is(err, link.ErrPartialCell),
 		errors.Is(err, onion.ErrCommand), errors.Is(err, onion.ErrReserved), errors.Is(err, onion.ErrCreate),
 		errors.Is(err, onion.ErrMessage), errors.Is(err, onion.ErrMessageTooLong), errors.Is(err, onion.ErrWindow):
