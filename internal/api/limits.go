@@ -3,8 +3,8 @@ package api
 import "time"
 
 const (
-	// maxBody bounds a request: the longest text of a message (64 KiB in the
-	// largest envelope that text uses), each byte escaped as \u00XX.
+	// maxBody bounds a request: the longest text of a message, 60 KiB, with each
+	// byte escaped as \u00XX.
 	maxBody = 512 << 10
 	// maxAnswer bounds what a command reads from the daemon: a page of
 	// messages, or what Take returns, of full length each.

@@ -366,8 +366,8 @@ func (c *Client) Paths() []client.Path {
 		return nil
 	}
 	return []client.Path{
-		c.pathLocked(1, "send", 3), c.pathLocked(2, "receive", 1),
-		c.pathLocked(3, "receive", 1), c.pathLocked(4, "idle", 0),
+		c.pathLocked(1, "sending", 3), c.pathLocked(2, "receiving", 1),
+		c.pathLocked(3, "receiving", 1), c.pathLocked(4, "sending", 0),
 	}
 }
 

@@ -47,6 +47,14 @@ export async function launch() {
 
 export const id = (page, testid) => page.locator(`[data-testid="${testid}"]`);
 
+/** Fails unless the keyboard is where one would type. */
+export async function mustHaveFocus(page, testid) {
+  const focused = () => page.evaluate(() => document.activeElement?.getAttribute('data-testid'));
+  await page.waitForFunction((want) => document.activeElement?.getAttribute('data-testid') === want, testid, { timeout: 5_000 }).catch(async () => {
+    throw new Error(`the focus is on ${await focused()}, not on ${testid}`);
+  });
+}
+
 /** Fails with words when something is not as it should be. */
 export function must(condition, text) {
   if (!condition) throw new Error(text);

@@ -1,6 +1,6 @@
 // Two accounts write to each other: a request, its acceptance, and messages
 // both ways until each is delivered.
-import { id, must } from './browser.mjs';
+import { id, must, mustHaveFocus } from './browser.mjs';
 
 const own = async (page) => {
   await id(page, 'open-me').click();
@@ -12,6 +12,7 @@ const own = async (page) => {
 /** Opens the chat with an ID through "new chat". */
 async function openChat(page, peer, name) {
   await id(page, 'open-new').click();
+  await mustHaveFocus(page, 'peer-id');
   await id(page, 'peer-id').fill(peer.slice(0, 20));
   must(await id(page, 'start-chat').isDisabled(), 'half an ID is accepted');
   await id(page, 'peer-id').fill(peer.slice(0, -1) + (peer.endsWith('q') ? 'p' : 'q'));
@@ -22,6 +23,7 @@ async function openChat(page, peer, name) {
   if (await naming.isVisible()) await naming.fill(name);
   await id(page, 'start-chat').click();
   await page.locator(`[data-testid="conversation"][data-peer="${peer}"]`).waitFor();
+  await mustHaveFocus(page, 'composer');
 }
 
 const message = (page, text) => id(page, 'message').filter({ hasText: text }).last();

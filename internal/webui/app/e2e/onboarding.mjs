@@ -1,6 +1,6 @@
 // An empty profile becomes an account: name, passphrase, the phrase and the
 // check of three words; then it is locked and unlocked.
-import { id, must } from './browser.mjs';
+import { id, must, mustHaveFocus } from './browser.mjs';
 
 const PASSPHRASE = 'seven quiet lanterns over the harbour';
 
@@ -10,9 +10,11 @@ export async function onboarding(page, shoot) {
   await shoot('welcome');
   await id(page, 'welcome-create').click();
 
+  await mustHaveFocus(page, 'name');
   await id(page, 'name').fill('Nora');
   await id(page, 'name-next').click();
 
+  await mustHaveFocus(page, 'passphrase');
   await id(page, 'passphrase').fill('short');
   must(await id(page, 'create').isDisabled(), 'a short passphrase is accepted');
   await id(page, 'passphrase').fill(PASSPHRASE);
@@ -56,6 +58,7 @@ export async function onboarding(page, shoot) {
   await id(page, 'open-settings').click();
   await shoot('settings');
   await id(page, 'lock').click();
+  await mustHaveFocus(page, 'unlock-passphrase');
   await id(page, 'unlock-passphrase').fill(PASSPHRASE);
   await shoot('unlock');
   await id(page, 'unlock').click();

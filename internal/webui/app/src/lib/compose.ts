@@ -1,7 +1,7 @@
 import type { Message } from './types';
 
-/** The most that is written in one message, in bytes; the server decides. */
-export const LONGEST = 60_000;
+/** The longest text of a message, in bytes (spec/client.md); the server decides. */
+export const LONGEST = 60 * 1024;
 
 export interface Row {
   message: Message;

@@ -26,6 +26,8 @@ class Store {
   paths = $state<Path[]>([]);
   connection = $state<Connection>({ state: 'connecting', text: '' });
 
+  /** Messages that events brought while their thread was being loaded. */
+  private loading = new Map<string, Message[]>();
   private listTimer: ReturnType<typeof setTimeout> | undefined;
 
   start(): void {
@@ -137,7 +139,15 @@ class Store {
   }
 
   async loadThread(peer: string): Promise<void> {
-    this.threads[peer] = await this.api.messages(peer);
+    // What events bring meanwhile may be newer than the answer.
+    const meanwhile: Message[] = [];
+    this.loading.set(peer, meanwhile);
+    try {
+      this.threads[peer] = await this.api.messages(peer);
+    } finally {
+      if (this.loading.get(peer) === meanwhile) this.loading.delete(peer);
+    }
+    for (const message of meanwhile) this.put(message);
   }
 
   /** Loads the page before the first message that is there. */
@@ -154,6 +164,7 @@ class Store {
 
   /** Puts a message into its thread, in place or at its place. */
   put(message: Message): void {
+    this.loading.get(message.peer)?.push(message);
     const thread = this.threads[message.peer];
     if (!thread) return;
     const at = thread.messages.findIndex((m) => m.id === message.id && m.outgoing === message.outgoing);

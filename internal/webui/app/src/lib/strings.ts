@@ -248,9 +248,9 @@ export const t = {
     exitText: 'knows the mailbox’s node, not you',
     mailboxText: 'sealed, under an address that changes',
     purposes: {
-      send: 'Sending',
-      receive: 'Receiving',
-      bulk: 'Large transfers',
+      sending: 'Sending',
+      receiving: 'Receiving',
+      files: 'Files',
     } as Record<string, string>,
     spare: 'Kept ready',
     states: {

@@ -1,0 +1,2 @@
+/** An attachment for what should have the focus when its screen opens. */
+export const focused = (element: HTMLElement): void => element.focus();
