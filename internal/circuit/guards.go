@@ -187,8 +187,15 @@ func (s *guardSet) succeeded(id identity.NodeID, d *directory.Directory) {
 	if s.outage {
 		s.outage = false
 		for _, p := range s.primaries(d) {
-			p.retryAt = time.Time{}
+			p.failures, p.retryAt = 0, time.Time{}
 		}
+	}
+}
+
+// pause puts a guard aside without counting a failure.
+func (s *guardSet) pause(id identity.NodeID, until time.Time) {
+	if g := s.find(id); g != nil && g.retryAt.Before(until) {
+		g.retryAt = until
 	}
 }
 

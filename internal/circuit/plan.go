@@ -6,6 +6,7 @@ import (
 
 	"sotto/internal/directory"
 	"sotto/internal/identity"
+	"sotto/internal/link"
 )
 
 // build is a circuit being built.
@@ -192,8 +193,12 @@ func (m *Manager) buildFailed(b *build, err error) {
 	if !errors.As(err, &at) {
 		return
 	}
+	var backoff *link.BackoffError
 	guardFailed, later := at.blame()
-	if guardFailed {
+	if errors.As(err, &backoff) {
+		// Nothing was tried: the failure before it has been counted.
+		m.guards.pause(b.path.Guard.ID, now.Add(backoff.Wait))
+	} else if guardFailed {
 		m.guardFailedLocked(b.path.Guard.ID, now)
 	} else if at.hop > 0 && m.guards.counted(b.path.Guard.ID, false) {
 		m.emit(EventGuard, 0, "The entry node of %s fails too many paths and is not used any more.", b.path.Guard.Operator)
