@@ -22,6 +22,7 @@ type proposal struct {
 type vote struct {
 	peer    *peer // nil: this one
 	receipt *mailbox.Receipt
+	reply   []byte // a peer's receipt, not looked at yet
 	err     error
 }
 
@@ -70,6 +71,7 @@ func (s *Swarm) count(ctx context.Context, p proposal, votes chan vote) ([]mailb
 		select {
 		case v := <-votes:
 			open--
+			v.judge(p)
 			if errors.Is(v.err, errPeerAway) {
 				away = append(away, v.peer)
 			}
@@ -107,7 +109,7 @@ func (p *peer) propose(prop proposal, votes chan<- vote) {
 			p.introduce(prop, votes)
 			return
 		}
-		votes <- p.vote(prop, reply, err)
+		votes <- p.vote(reply, err)
 	}})
 }
 
@@ -126,33 +128,34 @@ func (p *peer) introduce(prop proposal, votes chan<- vote) {
 				return
 			}
 			p.send(&call{op: opPut, body: prop.body, done: func(reply []byte, err error) {
-				votes <- p.vote(prop, reply, err)
+				votes <- p.vote(reply, err)
 			}})
 		}})
 	}
 }
 
-// vote judges a peer's answer: of a put only its own receipt counts.
-func (p *peer) vote(prop proposal, reply []byte, err error) vote {
+func (p *peer) vote(reply []byte, err error) vote {
 	if errors.Is(err, mailbox.ErrDeleted) {
 		p.catchUpSoon() // it has a tombstone that is missing here
 	}
-	if err != nil {
-		return vote{peer: p, err: err}
+	return vote{peer: p, reply: reply, err: err}
+}
+
+// judge lets a peer's yes to a put count only with its own receipt. The one who
+// waits does it, so that votes that come too late cost nothing.
+func (v *vote) judge(prop proposal) {
+	if v.peer == nil || v.err != nil || prop.put == nil {
+		return
 	}
-	if prop.put == nil {
-		return vote{peer: p}
-	}
-	r, err := mailbox.ParseReceipt(reply)
-	if err == nil && r.Node != p.id {
+	r, err := mailbox.ParseReceipt(v.reply)
+	if err == nil && r.Node != v.peer.id {
 		err = mailbox.ErrReceipt
 	}
 	if err == nil {
 		err = r.Confirms(prop.put.Address, prop.put.Digest, prop.put.Expiry)
 	}
 	if err != nil {
-		p.s.metrics.badReceipts.Inc()
-		return vote{peer: p, err: err}
+		v.peer.s.metrics.badReceipts.Inc()
 	}
-	return vote{peer: p, receipt: r}
+	v.receipt, v.err = r, err
 }

@@ -117,7 +117,7 @@ func (c *clientStream) serve() error {
 
 // write sends one frame, and cuts the stream when it is not taken.
 func (c *clientStream) write(frame []byte) error {
-	c.watch.within(writeStall)
+	c.watch.within(c.s.stall)
 	defer c.watch.stop()
 	return wire.WriteFrame(c.rwc, frame)
 }

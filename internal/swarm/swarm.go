@@ -90,6 +90,7 @@ type Swarm struct {
 	subs     *subscriptions
 	metrics  *metrics
 	slots    chan struct{} // requests in work
+	stall    time.Duration // writeStall, but in tests
 
 	// ctx ends when the member closes; everything it started waits on wg.
 	ctx    context.Context
@@ -115,6 +116,7 @@ func New(cfg Config) (*Swarm, error) {
 			node:   cfg.Identity, rand: cfg.Rand, now: cfg.Now,
 		},
 		slots:   make(chan struct{}, maxRequests),
+		stall:   writeStall,
 		streams: make(map[io.Closer]struct{}),
 	}
 	dir := cfg.Directory.Current()

@@ -325,6 +325,113 @@ func TestPushAndResume(t *testing.T) {
 	}
 }
 
+func TestSlowSubscriberIsCutAndResumes(t *testing.T) {
+	w := newWorldOn(t, 5, func(int) (vfs.FS, string) { return vfs.NewMem(), "store" })
+	w.nodes[1].stop()
+	w.nodes[1].make()
+	w.nodes[1].swarm.stall = 50 * time.Millisecond
+	w.nodes[1].run()
+	writer, b := w.client(w.nodes[0]), newBox(w)
+	writer.open(b, 1<<20)
+	sub := w.client(w.nodes[1])
+	opener, err := sub.subscribe(b, mailbox.Cursor{}, b.owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := writer.send(b, randomEnvelope(4096))
+	p := sub.next(opener)
+	if p.Item.Digest != first {
+		t.Fatal("another envelope was pushed")
+	}
+	for range 10 { // which nobody reads
+		writer.send(b, randomEnvelope(4096))
+	}
+	eventually(t, "the subscriber to be cut", func() bool { return w.nodes[1].swarm.subs.len() == 0 })
+	w.nodes[1].stop()
+	w.nodes[1].start() // patient again
+	sub = w.client(w.nodes[1])
+	if opener, err = sub.subscribe(b, p.Cursor, b.owner); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[mailbox.Digest]bool{first: true}
+	for range 10 {
+		d := sub.next(opener).Item.Digest
+		if seen[d] {
+			t.Error("an envelope came twice")
+		}
+		seen[d] = true
+	}
+}
+
+func TestPeersAreIntroducedToMailboxesTheyMissed(t *testing.T) {
+	w := newWorld(t, 5)
+	c, b := w.client(w.nodes[0]), newBox(w)
+	open := c.openRequest(b.Locator, 1<<20, 18)
+	if err := w.nodes[0].store.OpenMailbox(context.Background(), grantOf(open)); err != nil {
+		t.Fatal(err)
+	}
+	d := c.send(b, randomEnvelope(4096))
+	for _, n := range w.nodes {
+		eventually(t, "all members", func() bool { return n.has(b, d) })
+	}
+}
+
+func TestOnlyAPeersOwnReceiptCounts(t *testing.T) {
+	w := newWorld(t, 5)
+	b, s := newBox(w), w.nodes[0].swarm
+	prop := proposal{op: opPut, put: envelopeOf(b.put(w, randomEnvelope(4096)))}
+	receipt := func(key suite.SigningKey, d mailbox.Digest) []byte {
+		var batch mailbox.ReceiptBatch
+		batch.Add(b.Address(), d, prop.put.Expiry)
+		return must(batch.Sign(crand.Reader, key, w.now()))[0].Encode()
+	}
+	peer := s.peer(w.nodes[1].id)
+	for name, test := range map[string]struct {
+		reply []byte
+		ok    bool
+	}{
+		"own":                  {receipt(w.nodes[1].key, prop.put.Digest), true},
+		"another member's":     {receipt(w.nodes[2].key, prop.put.Digest), false},
+		"for another envelope": {receipt(w.nodes[1].key, mailbox.Digest{1}), false},
+		"malformed":            {[]byte{1, 2, 3}, false},
+		"none":                 {nil, false},
+	} {
+		v := vote{peer: peer, reply: test.reply}
+		if v.judge(prop); (v.err == nil) != test.ok {
+			t.Errorf("%s: %v", name, v.err)
+		}
+	}
+}
+
+func TestOddStreams(t *testing.T) {
+	w := newWorld(t, 5)
+	for name, in := range map[string][]byte{
+		"unknown kind":      {'X'},
+		"empty frame":       {StreamClient, 0, 0, 0, 0},
+		"huge frame":        {StreamClient, 0xff, 0xff, 0xff, 0xff},
+		"unknown frame":     {StreamClient, 0, 0, 0, 2, 99, 1},
+		"version":           {StreamClient, 0, 0, 0, 2, mailbox.FrameKeys, 9},
+		"peer of elsewhere": {StreamPeer, 0, 0, 0, 1, 1},
+	} {
+		rwc, err := w.connect(w.exit, w.nodes[0].id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = rwc.Write(in)
+		if n, err := rwc.Read(make([]byte, 1)); err == nil {
+			t.Errorf("%s: answered by %d bytes", name, n)
+		}
+		_ = rwc.Close()
+	}
+	junk := w.client(w.nodes[0])
+	frame, _ := junk.seal(&mailbox.Quote{}, nil)
+	frame[len(frame)-1] ^= 1
+	junk.write(frame)
+	if _, err := mailbox.ParseKeysReply(junk.read()); err != nil {
+		t.Errorf("a request that does not open: %v", err)
+	}
+}
+
 func TestSubscribersAreBounded(t *testing.T) {
 	w := newWorld(t, 5)
 	b := newBox(w)

@@ -1,0 +1,59 @@
+package swarm
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"sotto/internal/identity"
+	"sotto/internal/swarm/store"
+)
+
+var update = flag.Bool("update", false, "write spec/vectors/swarm.json anew")
+
+// vector is one frame between members: its name and its bytes.
+type vector struct {
+	Name string `json:"name"`
+	Hex  string `json:"hex"`
+}
+
+func vectors() []vector {
+	refs := []ref{{store.KindEnvelope, [32]byte{1}, [32]byte{2}}, {store.KindTombstone, [32]byte{3}, [32]byte{4}}}
+	v := func(name string, b []byte) vector { return vector{name, hex.EncodeToString(b)} }
+	return []vector{
+		v("hello: from the key with seed 01×32 to the key with seed 02×32 at 1800000000",
+			encodeHello(testKey(1), identity.NodeID(testKey(2).Public()), testTime)),
+		v("call: put, id 7, body 010203", encodeCall(opPut, 7, []byte{1, 2, 3})),
+		v("reply: done, id 7, body 04", encodeCall(codeDone, 7, []byte{4})),
+		v("log query: incarnation 1, since 2, limit 3", logQuery{1, 2, 3}.encode()),
+		v("log page: incarnation 1, next 5, more, two entries", logPage{1, 5, true, testEntries()}.encode()),
+		v("references: an envelope and a tombstone", encodeRefs(refs)),
+		v("records: aabb, and one that is gone", encodeRecords([][]byte{{0xaa, 0xbb}, nil})),
+	}
+}
+
+func TestVectors(t *testing.T) {
+	path := filepath.Join("..", "..", "spec", "vectors", "swarm.json")
+	var want bytes.Buffer
+	enc := json.NewEncoder(&want)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(vectors()); err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile(path, want.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want.Bytes()) {
+		t.Error("spec/vectors/swarm.json differs; -update writes it anew")
+	}
+}
