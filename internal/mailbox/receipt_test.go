@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -125,5 +126,44 @@ func TestWork(t *testing.T) {
 	cheap.Bits, dear.Bits = 1, 29
 	if got := MedianQuote([]WorkQuote{dear, q, cheap}); got.Bits != testBits {
 		t.Errorf("median of %d bits", got.Bits)
+	}
+}
+
+// A quote is stored with everything that it pays for. If it told clients apart
+// it would join the mailboxes that one client opens.
+func TestQuotesTellNoClientFromAnother(t *testing.T) {
+	w := newWorld(t)
+	start := w.now.Truncate(QuoteStep)
+	want := NewWorkQuote(w.node, testBits, start)
+	for _, after := range []time.Duration{time.Second, QuoteStep / 2, QuoteStep - time.Second} {
+		q := NewWorkQuote(w.node, testBits, start.Add(after))
+		if q != want {
+			t.Errorf("%v later: another quote", after)
+		}
+		if err := q.Verify(start.Add(after)); err != nil {
+			t.Errorf("%v later: %v", after, err)
+		}
+	}
+	if NewWorkQuote(w.node, testBits, start.Add(QuoteStep)) == want {
+		t.Error("a quote lasts for more than its step")
+	}
+	if err := want.Verify(start.Add(QuoteStep + QuoteLife/2)); err != nil {
+		t.Errorf("at the end of its life: %v", err)
+	}
+	if err := want.Verify(start.Add(QuoteLife + MaxClockSkew + time.Second)); !errors.Is(err, ErrBadWork) {
+		t.Errorf("after its life: %v", err)
+	}
+	for name, mark := range map[string]func(*WorkQuote){
+		"issued off the grid": func(q *WorkQuote) { q.Issued++; q.Expires++ },
+		"short life":          func(q *WorkQuote) { q.Expires-- },
+		"long life":           func(q *WorkQuote) { q.Expires++ },
+		"no life":             func(q *WorkQuote) { q.Expires = 0 },
+	} {
+		q := want
+		mark(&q)
+		q.Signature = w.node.Sign(labelQuote, q.body(nil))
+		if err := q.Verify(start.Add(time.Minute)); !errors.Is(err, ErrBadWork) {
+			t.Errorf("%s: got %v, want ErrBadWork", name, err)
+		}
 	}
 }

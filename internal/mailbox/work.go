@@ -21,6 +21,10 @@ const (
 	MaxWorkBits = 30
 	// QuoteLife is how long a quote counts, so that work can be done ahead.
 	QuoteLife = time.Hour
+	// QuoteStep is the grid on which quotes begin. A member's quotes of one step
+	// are equal in every byte, and so tell no client from another, although they
+	// are stored with all that they pay for. Half a life is always left.
+	QuoteStep = QuoteLife / 2
 	// WorkSize is the size of an encoded Work in bytes.
 	WorkSize  = quoteSize + 8
 	quoteSize = identity.NodeIDSize + 1 + 16 + suite.SignatureSize
@@ -75,9 +79,11 @@ func PutPurpose(addr Address, d Digest) Purpose {
 
 func ceilDiv(a, b uint64) uint64 { return (a + b - 1) / b }
 
-// NewWorkQuote signs a price that counts for QuoteLife.
+// NewWorkQuote signs a price that counts for QuoteLife from the beginning of
+// the current QuoteStep.
 func NewWorkQuote(node suite.Signer, bits uint8, now time.Time) WorkQuote {
-	q := WorkQuote{Node: identity.NodeID(node.Public()), Bits: bits, Issued: unix(now), Expires: unix(now.Add(QuoteLife))}
+	issued := unix(now) / seconds(QuoteStep) * seconds(QuoteStep)
+	q := WorkQuote{Node: identity.NodeID(node.Public()), Bits: bits, Issued: issued, Expires: issued + seconds(QuoteLife)}
 	q.Signature = node.Sign(labelQuote, q.body(nil))
 	return q
 }
@@ -85,11 +91,23 @@ func NewWorkQuote(node suite.Signer, bits uint8, now time.Time) WorkQuote {
 // Verify checks the quote's signature and that it counts at now. Whether Node
 // is a member of the swarm is the caller's to check.
 func (q *WorkQuote) Verify(now time.Time) error {
-	t, skew := unix(now), seconds(MaxClockSkew)
-	if q.Issued > t+skew || q.Expires < q.Issued || q.Expires-q.Issued > seconds(QuoteLife) || t > q.Expires+skew {
-		return fmt.Errorf("quote outside its time: %w", ErrBadWork)
+	if err := q.checkTime(now); err != nil {
+		return err
 	}
 	return q.verifySignature()
+}
+
+// checkTime also refuses times off the grid, by which a member could mark the
+// clients that it gives them to.
+func (q *WorkQuote) checkTime(now time.Time) error {
+	t, skew := unix(now), seconds(MaxClockSkew)
+	if q.Issued > t+skew || q.Expires < q.Issued || t > q.Expires+skew {
+		return fmt.Errorf("quote outside its time: %w", ErrBadWork)
+	}
+	if q.Issued%seconds(QuoteStep) != 0 || q.Expires-q.Issued != seconds(QuoteLife) {
+		return fmt.Errorf("quote off the grid: %w", ErrBadWork)
+	}
+	return nil
 }
 
 func (q *WorkQuote) verifySignature() error {
@@ -141,12 +159,16 @@ func SolveWork(stop func() bool, p Purpose, q WorkQuote) (Work, error) {
 	}
 }
 
-// VerifyWork checks a solution and its quote for a purpose at now.
+// VerifyWork checks a solution and its quote for a purpose at now; the
+// signature, which costs the most, comes last, when the work has been done.
 func VerifyWork(p Purpose, w *Work, now time.Time) error {
-	if err := w.Quote.Verify(now); err != nil {
+	if err := w.Quote.checkTime(now); err != nil {
 		return err
 	}
-	return verifySolution(p, w)
+	if err := verifySolution(p, w); err != nil {
+		return err
+	}
+	return w.Quote.verifySignature()
 }
 
 func verifySolution(p Purpose, w *Work) error {
