@@ -1,7 +1,8 @@
 // Browser test of the web app against running daemons.
 //
 //   SOTTO_LINK_NEW      link of an empty profile: onboarding
-//   SOTTO_LINK_A, _B    links of two unlocked accounts: a conversation
+//   SOTTO_LINK_A, _B    links of two unlocked accounts: a conversation; with
+//                       SOTTO_LINK_NEW also the request of a stranger to A
 //   SOTTO_SCREENSHOTS   folder for pictures, wide and phone, light and dark
 //   SOTTO_BROWSER       the browser's path; /usr/bin/chromium if unset
 //
@@ -41,10 +42,11 @@ const start = async (link, name) => {
   return page;
 };
 let failed = null;
+let fresh = null;
 try {
   if (SOTTO_LINK_NEW) {
-    const page = await start(SOTTO_LINK_NEW, 'new');
-    await onboarding(page, (name) => shoot(page, name));
+    fresh = await start(SOTTO_LINK_NEW, 'new');
+    await onboarding(fresh, (name) => shoot(fresh, name));
     console.log('ok: onboarding');
   }
   if (SOTTO_LINK_A && SOTTO_LINK_B) {
@@ -52,6 +54,10 @@ try {
     const b = await start(SOTTO_LINK_B, 'b');
     await conversation(a, b, shoot);
     console.log('ok: conversation');
+    if (fresh) {
+      await conversation(fresh, a, (page, name) => (page === a ? shoot(page, `stranger-${name}`) : undefined));
+      console.log('ok: request of a stranger');
+    }
   }
 } catch (error) {
   failed = error;
