@@ -3,6 +3,7 @@ package identity
 import (
 	"crypto/sha512"
 	"fmt"
+	"io"
 
 	"filippo.io/edwards25519"
 
@@ -53,10 +54,10 @@ func (k *BlindableKey) Blind(label suite.Label, tweak []byte) (*BlindedKey, erro
 }
 
 // String hides the key from formatted output.
-func (*BlindableKey) String() string { return "[blindable key]" }
+func (BlindableKey) String() string { return "[blindable key]" }
 
-// GoString hides the key from %#v.
-func (*BlindableKey) GoString() string { return "[blindable key]" }
+// Format hides the key from every verb.
+func (BlindableKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[blindable key]") }
 
 // BlindedKey signs for one label and tweak; its signatures verify as plain
 // Ed25519 under Public.
@@ -86,10 +87,10 @@ func (k *BlindedKey) Sign(label suite.Label, message []byte) suite.Signature {
 }
 
 // String hides the key from formatted output.
-func (*BlindedKey) String() string { return "[blinded key]" }
+func (BlindedKey) String() string { return "[blinded key]" }
 
-// GoString hides the key from %#v.
-func (*BlindedKey) GoString() string { return "[blinded key]" }
+// Format hides the key from every verb.
+func (BlindedKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[blinded key]") }
 
 // BlindPublic returns the public key that Blind's key has, from pub alone. It
 // refuses with ErrKey a pub that is not canonical or has a torsion part: two

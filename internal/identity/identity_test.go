@@ -332,7 +332,7 @@ func TestSecretsDoNotFormat(t *testing.T) {
 	}
 	who := seed.Persona(0)
 	blinded := must(PeriodBlinded(who.Root(), 1))
-	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
+	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x", "%q"} {
 		out := fmt.Sprintf(strings.Repeat(format+" ", 4), seed, who.Root(), blinded, testSecrets("a", 1))
 		if strings.Contains(out, "abab") || strings.Contains(out, "171 171") || strings.Contains(out, "0xab") || len(out) > 100 {
 			t.Errorf("%s shows secrets: %s", format, out)

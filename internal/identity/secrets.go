@@ -94,7 +94,7 @@ func ParsePeriodSecrets(b []byte) (*PeriodSecrets, error) {
 }
 
 // String hides the secrets from formatted output.
-func (*PeriodSecrets) String() string { return "[period secrets]" }
+func (PeriodSecrets) String() string { return "[period secrets]" }
 
-// GoString hides the secrets from %#v.
-func (*PeriodSecrets) GoString() string { return "[period secrets]" }
+// Format hides the secrets from every verb.
+func (PeriodSecrets) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[period secrets]") }

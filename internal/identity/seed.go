@@ -44,8 +44,8 @@ func (s *Seed) Erase() { clear(s.b[:]) }
 // String hides the seed from formatted output.
 func (Seed) String() string { return "[seed]" }
 
-// GoString hides the seed from %#v.
-func (Seed) GoString() string { return "[seed]" }
+// Format hides the seed from every verb.
+func (Seed) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[seed]") }
 
 // Persona derives the keys of the account's n-th face (spec/identity.md §5.1).
 // Personas of one seed cannot be told from those of two.

@@ -249,7 +249,7 @@ func (c *Conversation) Equal(o *Conversation) bool {
 }
 
 // String hides the secret from formatted output.
-func (*Conversation) String() string { return "[conversation]" }
+func (Conversation) String() string { return "[conversation]" }
 
-// GoString hides the secret from %#v.
-func (*Conversation) GoString() string { return "[conversation]" }
+// Format hides the secret from every verb.
+func (Conversation) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[conversation]") }

@@ -119,7 +119,7 @@ func (k *RequestKey) Cert() *RequestKeyCert { return k.cert }
 func (k *RequestKey) Erase() { k.key = nil }
 
 // String hides the key from formatted output.
-func (*RequestKey) String() string { return "[request key]" }
+func (RequestKey) String() string { return "[request key]" }
 
-// GoString hides the key from %#v.
-func (*RequestKey) GoString() string { return "[request key]" }
+// Format hides the key from every verb.
+func (RequestKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[request key]") }

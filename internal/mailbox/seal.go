@@ -176,6 +176,9 @@ func (d *direction) open(frameType uint8, frame []byte) ([]byte, error) {
 // Open, and one SealNext.
 type ReplyOpener struct{ reply, next direction }
 
+// Format hides the keys from every verb.
+func (ReplyOpener) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[reply keys]") }
+
 // Open opens the next reply, in the order in which they were sealed.
 func (o *ReplyOpener) Open(frame []byte) (Response, error) {
 	b, err := o.reply.open(FrameReply, frame)
@@ -193,6 +196,9 @@ func (o *ReplyOpener) SealNext(req Request) ([]byte, error) {
 // ReplySealer is a node's end of a context. One goroutine at a time may call
 // Seal, and one OpenNext.
 type ReplySealer struct{ reply, next direction }
+
+// Format hides the keys from every verb.
+func (ReplySealer) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[reply keys]") }
 
 // Seal seals the next reply; frames must leave in the order of the calls.
 func (s *ReplySealer) Seal(resp Response) ([]byte, error) {

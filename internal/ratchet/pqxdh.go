@@ -119,6 +119,9 @@ func ReadFirst(secrets PrekeySecrets, message, ad []byte) (*Opening, error) {
 	return o, nil
 }
 
+// Format hides the secrets from every verb.
+func (Opening) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[first message]") }
+
 // Sender returns what the sender says about itself. Anybody could have said
 // it: only Accept shows that the holder of the identity key did.
 func (o *Opening) Sender() []byte { return bytes.Clone(o.sender) }

@@ -68,5 +68,5 @@ func (p DHPrivate) Shared(pub DHPublic) ([]byte, error) {
 // String hides the key from formatted output.
 func (DHPrivate) String() string { return "[X25519 private key]" }
 
-// GoString hides the key from %#v.
-func (DHPrivate) GoString() string { return "[X25519 private key]" }
+// Format hides the key from every verb, those for numbers included.
+func (DHPrivate) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[X25519 private key]") }

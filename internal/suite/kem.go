@@ -67,8 +67,8 @@ func (p KEMPrivate) Decapsulate(ciphertext []byte) ([]byte, error) {
 // String hides the key from formatted output.
 func (KEMPrivate) String() string { return "[ML-KEM-768 private key]" }
 
-// GoString hides the key from %#v.
-func (KEMPrivate) GoString() string { return "[ML-KEM-768 private key]" }
+// Format hides the key from every verb, those for numbers included.
+func (KEMPrivate) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[ML-KEM-768 private key]") }
 
 // Encapsulate returns a fresh 32-byte shared secret and its ciphertext. The
 // randomness is the operating system's (crypto/mlkem takes no other). It fails

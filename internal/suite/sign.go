@@ -71,8 +71,8 @@ func (s SigningKey) Ed25519() ed25519.PrivateKey { return s.k }
 // String hides the key from formatted output.
 func (SigningKey) String() string { return "[Ed25519 private key]" }
 
-// GoString hides the key from %#v.
-func (SigningKey) GoString() string { return "[Ed25519 private key]" }
+// Format hides the key from every verb, those for numbers included.
+func (SigningKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[Ed25519 private key]") }
 
 // SignedBytes is what a signature under label covers: the label's length in
 // one byte, the label, the message. Labels are constants shorter than 256.

@@ -70,8 +70,8 @@ func (k *Key) Erase() { clear(k.k[:]) }
 // String hides the key from formatted output.
 func (Key) String() string { return "[key]" }
 
-// GoString hides the key from %#v.
-func (Key) GoString() string { return "[key]" }
+// Format hides the key from every verb, those for numbers included.
+func (Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[key]") }
 
 // Hash returns SHA-256 over the label and the parts, each behind its length,
 // so that no two lists of parts collide (spec/conventions.md §3.1).

@@ -99,7 +99,7 @@ func TestSecretsDoNotFormat(t *testing.T) {
 	dh, _ := DHPrivateFrom(bytes.Repeat([]byte{0xab}, DHSize))
 	sk, _ := SigningKeyFrom(bytes.Repeat([]byte{0xab}, SigningSeedSize))
 	kem, _ := KEMPrivateFrom(bytes.Repeat([]byte{0xab}, KEMSeedSize))
-	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
+	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x", "%q"} {
 		out := fmt.Sprintf(strings.Repeat(format+" ", 4), key, dh, sk, kem)
 		if strings.Contains(out, "abab") || strings.Contains(out, "171 171") || strings.Contains(out, "0xab") {
 			t.Errorf("%s shows key bytes: %s", format, out)
