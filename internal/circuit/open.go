@@ -149,7 +149,7 @@ func (m *Manager) assignLocked(c *circuit, r *request) *Stream {
 		m.kickMaintain() // an idle one is to be replaced
 	}
 	c.lastUse = now
-	return c.openLocked(r.target.ID)
+	return c.openLocked(r.target.ID, r.iso.Purpose)
 }
 
 // buildForLocked sees to it that wanted builds that would serve r are under

@@ -118,7 +118,7 @@ func twoStreams(t testing.TB) *circuit {
 	c := looseCircuit(func([]byte) {})
 	for range 2 {
 		c.mu.Lock()
-		s := c.openLocked(identity.NodeID{1})
+		s := c.openLocked(identity.NodeID{1}, Send)
 		c.mu.Unlock()
 		if _, err := s.Write([]byte("hello")); err != nil {
 			t.Fatal(err)

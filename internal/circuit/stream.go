@@ -35,6 +35,8 @@ type Stream struct {
 	send     onion.StreamSendWindow
 
 	in        bytes.Buffer // arrived and not read
+	answered  bool         // something has arrived
+	impatient bool         // silence is never in order: not for receiving
 	remoteEnd bool         // the exit has no more data
 	receive   onion.StreamReceiveWindow
 
@@ -42,10 +44,10 @@ type Stream struct {
 }
 
 // openLocked adds a stream; nothing is sent before the first Write.
-func (c *circuit) openLocked(target identity.NodeID) *Stream {
+func (c *circuit) openLocked(target identity.NodeID, purpose Purpose) *Stream {
 	c.last++
 	s := &Stream{
-		c: c, id: c.last, target: target,
+		c: c, id: c.last, target: target, impatient: purpose != Receive,
 		readable: make(chan struct{}, 1), writable: make(chan struct{}, 1),
 	}
 	c.streams[s.id] = s
@@ -64,18 +66,20 @@ func (s *Stream) Path() uint64 { return s.c.id }
 // Dead is closed when the circuit is dead.
 func (s *Stream) Dead() <-chan struct{} { return s.c.done }
 
-// Read reads what has arrived. While it waits under a read deadline, the
-// circuit is probed; without a deadline it waits in silence.
+// Read reads what has arrived. While it waits, the circuit is probed, except
+// on a receiving stream that has brought something already and has no read
+// deadline: a standing subscription waits in silence.
 func (s *Stream) Read(p []byte) (int, error) {
 	for {
 		s.c.mu.Lock()
 		n, err, ok := s.readLocked(p)
 		deadline := s.readDeadline
+		probing := s.impatient || !s.answered || !deadline.IsZero()
 		s.c.mu.Unlock()
 		if ok {
 			return n, err
 		}
-		if err := s.waitReadable(deadline, !deadline.IsZero()); err != nil {
+		if err := s.waitReadable(deadline, probing); err != nil {
 			return 0, err
 		}
 	}

@@ -83,6 +83,7 @@ func (s *Stream) dataLocked(p []byte) error {
 	if s.closed {
 		return nil
 	}
+	s.answered = true
 	s.in.Write(p)
 	s.signalLocked()
 	return nil
