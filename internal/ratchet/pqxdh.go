@@ -146,14 +146,34 @@ func (o *Opening) Accept(_ io.Reader, sender suite.DHPublic) (*Session, []byte, 
 	// The signed prekey is the responder's first ratchet key. The message
 	// ends its use: Decrypt leaves the session owing a step.
 	s.sending = &sendState{self: o.secrets.Signed}
-	payload, err := s.Decrypt(o.first.message, nil)
-	if errors.Is(err, ErrNotForUs) {
-		return nil, nil, ErrIdentity // another identity derives other header keys
+	if err := s.checkFirst(o.first.message); err != nil {
+		return nil, nil, err
 	}
+	payload, err := s.Decrypt(o.first.message, nil)
 	if err != nil {
 		return nil, nil, err
 	}
 	return s, payload, nil
+}
+
+// checkFirst refuses a first message that is not number 0 of its chain: a
+// stranger could otherwise cause a walk, and have its skipped keys stored.
+func (s *Session) checkFirst(message []byte) error {
+	p, err := splitMessage(message)
+	if err != nil {
+		return err
+	}
+	h, _, err := s.openHeader(p)
+	if errors.Is(err, ErrNotForUs) {
+		return ErrIdentity // another identity derives other header keys
+	}
+	if err != nil {
+		return err
+	}
+	if h.number != 0 {
+		return fmt.Errorf("%w: first message is not the first of its chain", ErrDamaged)
+	}
+	return nil
 }
 
 // onceNonce is the nonce of a key that seals one plaintext in its life.

@@ -137,6 +137,28 @@ func TestFirstReplay(t *testing.T) {
 	}
 }
 
+// A stranger that numbers its first message high would have the recipient walk
+// there, and store thousands of keys for a request that it may never accept.
+func TestFirstIsTheFirstOfItsChain(t *testing.T) {
+	_, c := newContact(t)
+	alice, whole, err := Initiate(rand.Reader, c.alice, []byte("alice"), c.bob.Public(), []byte("hello"), []byte("ad"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	prefix := whole[:len(whole)-len(must[*first](t)(parseFirst(whole)).message)]
+	for _, number := range []uint32{1, MaxSkip, MaxJump} {
+		cheat := reload(t, alice)
+		for cheat.sending.next < number {
+			cheat.sending.chain, cheat.sending.next = kdfChain(cheat.sending.chain), cheat.sending.next+1
+		}
+		message := must[[]byte](t)(cheat.Encrypt(rand.Reader, []byte("hello"), nil))
+		o := must[*Opening](t)(ReadFirst(c.bob, append(bytes.Clone(prefix), message...), []byte("ad")))
+		if _, _, err := o.Accept(rand.Reader, c.alice.Public()); !errors.Is(err, ErrDamaged) {
+			t.Errorf("number %d: got %v, want ErrDamaged", number, err)
+		}
+	}
+}
+
 func TestFirstLimits(t *testing.T) {
 	c := &contact{alice: newIdentity(t), bob: newPrekeys(t, 1)}
 	try := func(sender, payload int) ([]byte, error) {
