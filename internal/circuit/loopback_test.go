@@ -357,6 +357,33 @@ func BenchmarkEchoThroughput(b *testing.B) {
 	})
 }
 
+// Circuits that nobody uses make room for others; those with streams do not.
+func TestLimit(t *testing.T) {
+	onLoopback(t, 8, func(w *network, c *client) {
+		persona := uint32(0)
+		next := func() (*circuit.Stream, error) {
+			persona++
+			return c.OpenStream(t.Context(), circuit.Isolation{Persona: persona}, w.node(0).ID)
+		}
+		for range 60 {
+			s, err := next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = s.Close()
+		}
+		var err error
+		for range 60 {
+			if _, err = next(); err != nil {
+				break
+			}
+		}
+		if !errors.Is(err, circuit.ErrLimit) {
+			t.Fatalf("got %v, want ErrLimit", err)
+		}
+	})
+}
+
 // BenchmarkBuild gives every stream an isolation of its own, so that each needs
 // a circuit.
 func BenchmarkBuild(b *testing.B) {
@@ -367,9 +394,6 @@ func BenchmarkBuild(b *testing.B) {
 			s, err := c.OpenStream(context.Background(), circuit.Isolation{Persona: persona}, w.node(0).ID)
 			if err != nil {
 				b.Fatal(err)
-			}
-			if persona%16 == 0 {
-				c.NewPath()
 			}
 			_ = s.Close()
 		}

@@ -170,12 +170,32 @@ func (m *Manager) buildForLocked(r *request, wanted int) (again time.Duration, e
 		return wait, nil
 	}
 	if len(m.circuits)+len(m.builds) >= maxCircuits {
-		return 0, ErrLimit
+		return 0, m.evictLocked()
 	}
 	if len(m.builds) >= maxBuilds {
 		return 0, nil
 	}
 	return m.startForLocked(r, exits, now)
+}
+
+// evictLocked ends the circuit without streams that was used longest ago. The
+// caller waits until it is gone. ErrLimit if every circuit has streams.
+func (m *Manager) evictLocked() error {
+	var oldest *circuit
+	for _, c := range m.circuits {
+		if c.dead() {
+			return nil // on its way out already
+		}
+		if c.streamCount() == 0 && (oldest == nil || c.lastUse.Before(oldest.lastUse)) {
+			oldest = c
+		}
+	}
+	if oldest == nil {
+		return ErrLimit
+	}
+	oldest.retired = true
+	oldest.fail(errSurplus)
+	return nil
 }
 
 // startForLocked starts a build for r, over the first guard that does not
