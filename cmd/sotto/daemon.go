@@ -48,13 +48,12 @@ func (o *options) daemon(ctx context.Context, listen, network string) error {
 	if err != nil {
 		return errors.Join(err, app.Close())
 	}
-	err = o.print(struct {
-		Type string `json:"type"`
-		Link string `json:"link"`
-	}{"daemon", s.Link()}, s.Link())
-	if err == nil {
-		err = serve(ctx, s, dir)
-	}
+	err = serve(ctx, s, dir, func() error {
+		return o.print(struct {
+			Type string `json:"type"`
+			Link string `json:"link"`
+		}{"daemon", s.Link()}, s.Link())
+	})
 	return errors.Join(err, app.Close())
 }
 
@@ -90,13 +89,16 @@ func newServer(app *client.App, listen string) (*api.Server, error) {
 }
 
 // serve runs the server until ctx ends, with the endpoint file in dir by which
-// the owner's commands find it.
-func serve(ctx context.Context, s *api.Server, dir string) error {
+// the owner's commands find it. It calls ready when the file is there.
+func serve(ctx context.Context, s *api.Server, dir string, ready func() error) error {
 	endpoint := s.Endpoint()
 	if err := api.WriteEndpointFile(dir, endpoint); err != nil {
 		return err
 	}
-	err := s.Serve(ctx)
+	err := ready()
+	if err == nil {
+		err = s.Serve(ctx)
+	}
 	if removed := api.RemoveEndpointFile(dir, endpoint); removed != nil {
 		err = errors.Join(err, fmt.Errorf("removing the endpoint file: %w", removed))
 	}

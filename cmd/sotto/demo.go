@@ -75,22 +75,22 @@ func (o *options) demo(ctx context.Context, dir string, nodes int, browser bool)
 	if err := d.start(ctx, dir, nodes); err != nil {
 		return err
 	}
-	for i, s := range d.srv {
-		err := o.print(struct {
-			Type string `json:"type"`
-			Name string `json:"name"`
-			ID   string `json:"id"`
-			Link string `json:"link"`
-		}{"account", demoNames[i], d.id(i), s.Link()}, fmt.Sprintf("%-6s %s", demoNames[i], s.Link()))
-		if err != nil {
-			return err
-		}
-		if browser {
-			openBrowser(s.Link())
-		}
+	o.note("The network's file, for other accounts: %s\nInterrupt (Ctrl-C) to stop.\n", d.net.Layout().File())
+	return d.serve(ctx, browser)
+}
+
+// announce prints a web app's link, and opens it in a browser if wanted.
+func (d *demo) announce(i int, browser bool) error {
+	link := d.srv[i].Link()
+	if browser {
+		openBrowser(link)
 	}
-	o.note("\nThe network's file, for other accounts: %s\nInterrupt (Ctrl-C) to stop.", d.net.Layout().File())
-	return d.serve(ctx)
+	return d.o.print(struct {
+		Type string `json:"type"`
+		Name string `json:"name"`
+		ID   string `json:"id"`
+		Link string `json:"link"`
+	}{"account", demoNames[i], d.id(i), link}, fmt.Sprintf("%-6s %s", demoNames[i], link))
 }
 
 func (d *demo) start(ctx context.Context, dir string, nodes int) error {
@@ -171,14 +171,14 @@ func (d *demo) introduce(ctx context.Context) error {
 }
 
 // serve runs both web apps until ctx ends or one fails.
-func (d *demo) serve(ctx context.Context) error {
+func (d *demo) serve(ctx context.Context, browser bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ends := make(chan error, len(d.srv))
 	for i, s := range d.srv {
 		go func() {
 			defer cancel()
-			ends <- serve(ctx, s, d.dirs[i])
+			ends <- serve(ctx, s, d.dirs[i], func() error { return d.announce(i, browser) })
 		}()
 	}
 	var errs []error

@@ -31,8 +31,9 @@ const (
 
 // Processes are the running nodes of a layout, each a process.
 type Processes struct {
-	layout *Layout
-	procs  []*process
+	layout  *Layout
+	program string
+	procs   []*process
 }
 
 // process is one node; done is closed when it has exited with err.
@@ -48,7 +49,7 @@ type process struct {
 // all are healthy, and writes their process IDs into the network's file. On an
 // error nothing is left running.
 func Up(ctx context.Context, l *Layout, program string) (*Processes, error) {
-	p := &Processes{layout: l}
+	p := &Processes{layout: l, program: program}
 	for _, e := range l.Nodes {
 		proc, err := startProcess(e, program)
 		if err != nil {
@@ -121,6 +122,27 @@ func healthy(ctx context.Context, addr string) bool {
 		return false
 	}
 	return res.Body.Close() == nil && res.StatusCode == http.StatusOK
+}
+
+// Kill ends node i (from 1) at once, as kill -9 does, and waits for it.
+func (p *Processes) Kill(i int) error {
+	proc := p.procs[i-1]
+	err := proc.cmd.Process.Kill()
+	<-proc.done
+	return err
+}
+
+// Restart starts node i again after it has ended, and waits until it is healthy.
+// The network's file keeps the earlier process ID.
+func (p *Processes) Restart(ctx context.Context, i int) (node.RunInfo, error) {
+	proc, err := startProcess(p.procs[i-1].entry, p.program)
+	if err != nil {
+		return node.RunInfo{}, err
+	}
+	p.procs[i-1] = proc
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	return proc.ready(ctx)
 }
 
 // Wait blocks until ctx ends. A node that exits meanwhile is told to gone, once;
