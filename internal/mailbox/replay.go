@@ -18,8 +18,9 @@ const DefaultReplayLimit = 1 << 20
 type ReplayCache struct {
 	limit int
 
-	mu    sync.Mutex // guards all below
-	count int
+	mu        sync.Mutex // guards all below
+	count     int
+	forgotten uint64 // stamps before it may have been forgotten
 	slots map[uint64]map[[StampNonceSize]byte]struct{} // by Stamp.Time / replaySlot
 }
 
@@ -39,6 +40,9 @@ func (c *ReplayCache) Check(s Stamp, now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.expireLocked(t)
+	if s.Time < c.forgotten {
+		return ErrSkew // the clock was set back, and what it let in is forgotten
+	}
 	slot := c.slots[s.Time/replaySlot]
 	if _, known := slot[s.Nonce]; known {
 		return ErrReplay
@@ -60,6 +64,7 @@ func (c *ReplayCache) expireLocked(now uint64) {
 	for k, slot := range c.slots {
 		if (k+1)*replaySlot+seconds(MaxClockSkew) <= now {
 			c.count -= len(slot)
+			c.forgotten = max(c.forgotten, (k+1)*replaySlot)
 			delete(c.slots, k)
 		}
 	}

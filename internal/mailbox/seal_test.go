@@ -227,7 +227,29 @@ func TestReplayCache(t *testing.T) {
 	}
 }
 
-// Whatever the clock does, no stamp that is accepted is accepted twice.
+// A clock that runs ahead and is set back makes the cache forget, but not
+// accept again what it has forgotten.
+func TestReplayCacheOutlivesAClockSetBack(t *testing.T) {
+	now := testNow
+	old := Stamp{Time: unix(now), Nonce: [StampNonceSize]byte{1}}
+	c := NewReplayCache(10)
+	for _, step := range []struct {
+		stamp Stamp
+		now   time.Time
+		want  error
+	}{
+		{old, now, nil},
+		{Stamp{Time: unix(now.Add(time.Hour))}, now.Add(time.Hour), nil},
+		{old, now, ErrSkew},
+		{Stamp{Time: unix(now.Add(time.Minute)), Nonce: [StampNonceSize]byte{2}}, now, nil},
+	} {
+		if err := c.Check(step.stamp, step.now); !errors.Is(err, step.want) {
+			t.Errorf("stamp of %d at %d: got %v, want %v", step.stamp.Time, unix(step.now), err, step.want)
+		}
+	}
+}
+
+// However time goes on, no stamp that is accepted is accepted twice.
 func TestReplayCacheNeverAcceptsTwice(t *testing.T) {
 	c := NewReplayCache(1 << 16)
 	start := testNow
