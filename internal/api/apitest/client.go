@@ -318,9 +318,6 @@ func (c *Client) Unblock(_ context.Context, peer string) error {
 
 // Rename implements api.Client.
 func (c *Client) Rename(_ context.Context, peer, name string) error {
-	c.net.mu.Lock()
-	c.chatLocked(peer)
-	c.net.mu.Unlock()
 	return c.change(peer, func(ch *chat) { ch.name = name })
 }
 

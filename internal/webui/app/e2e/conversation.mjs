@@ -20,7 +20,7 @@ async function openChat(page, peer, name) {
   await id(page, 'peer-id').fill(` ${peer}\n`);
   await page.locator('[data-testid="peer-id-hint"].good').waitFor();
   const naming = id(page, 'peer-new-name');
-  if (await naming.isVisible()) await naming.fill(name);
+  if (await naming.isVisible()) await naming.fill(name); // not if they have one
   await id(page, 'start-chat').click();
   await page.locator(`[data-testid="conversation"][data-peer="${peer}"]`).waitFor();
   await mustHaveFocus(page, 'composer');
@@ -65,6 +65,7 @@ export async function conversation(a, b, shoot) {
   }
   await message(b, `Hello from A ${stamp}`).waitFor();
   await arrived(a, `Hello from A ${stamp}`);
+  must(!(await id(a, 'peer-name').textContent()).startsWith('sotto1'), 'the name given to a new contact is lost');
 
   await write(b, `Hello from B ${stamp}`);
   await message(a, `Hello from B ${stamp}`).waitFor();

@@ -25,6 +25,8 @@ class Store {
   threads = $state<Record<string, Thread>>({});
   paths = $state<Path[]>([]);
   connection = $state<Connection>({ state: 'connecting', text: '' });
+  /** Names for people who have no chat yet: the first message makes it. */
+  newNames = $state<Record<string, string>>({});
 
   /** Messages that events brought while their thread was being loaded. */
   private loading = new Map<string, Message[]>();
@@ -100,6 +102,7 @@ class Store {
     this.requests = [];
     this.threads = {};
     this.paths = [];
+    this.newNames = {};
     this.connection = { state: 'connecting', text: '' };
     nav.reset();
   }
@@ -184,8 +187,16 @@ class Store {
     return this.chats.find((c) => c.peer === peer) ?? this.requests.find((c) => c.peer === peer);
   }
 
+  nameOf(peer: string): string {
+    return this.chat(peer)?.name || this.newNames[peer] || '';
+  }
+
   async send(peer: string, text: string): Promise<void> {
     const message = await this.api.send(peer, text);
+    const name = this.newNames[peer];
+    if (name) {
+      await this.api.renameChat(peer, name).then(() => delete this.newNames[peer]).catch(() => undefined);
+    }
     this.threads[peer] ??= { messages: [], more: false };
     this.put(message);
     this.loadListsSoon();
