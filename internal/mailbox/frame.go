@@ -26,6 +26,9 @@ const (
 const (
 	// StampNonceSize is the size of a request's nonce in bytes.
 	StampNonceSize = 16
+	// stampStep is what the times of stamps are rounded to. A clock that is some
+	// seconds wrong would otherwise mark all requests of its client.
+	stampStep = 60 // seconds
 	// padStep is what sealed plaintexts are padded to a multiple of.
 	padStep = 1 << 10
 
@@ -43,9 +46,9 @@ type Stamp struct {
 	Nonce [StampNonceSize]byte
 }
 
-// NewStamp returns a fresh stamp.
+// NewStamp returns a fresh stamp, whose time is now's nearest minute.
 func NewStamp(rand io.Reader, node identity.NodeID, now time.Time) (Stamp, error) {
-	s := Stamp{Node: node, Time: unix(now)}
+	s := Stamp{Node: node, Time: (unix(now) + stampStep/2) / stampStep * stampStep}
 	_, err := io.ReadFull(rand, s.Nonce[:])
 	return s, err
 }

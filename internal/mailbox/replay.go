@@ -20,8 +20,8 @@ type ReplayCache struct {
 
 	mu        sync.Mutex // guards all below
 	count     int
-	forgotten uint64 // stamps before it may have been forgotten
-	slots map[uint64]map[[StampNonceSize]byte]struct{} // by Stamp.Time / replaySlot
+	forgotten uint64                                       // stamps before it may have been forgotten
+	slots     map[uint64]map[[StampNonceSize]byte]struct{} // by Stamp.Time / replaySlot
 }
 
 // NewReplayCache returns a cache for at most limit requests at a time.

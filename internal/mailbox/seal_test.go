@@ -227,6 +227,18 @@ func TestReplayCache(t *testing.T) {
 	}
 }
 
+// The seconds by which a client's clock is wrong are its own, and the same in
+// all its requests.
+func TestStampsHideTheSecondsOfAClock(t *testing.T) {
+	minute := testNow.Truncate(time.Minute)
+	for offset := -30 * time.Second; offset < 30*time.Second; offset += time.Second {
+		s := must(NewStamp(newStream("stamp"), identity.NodeID{1}, minute.Add(offset)))
+		if s.Time != unix(minute) {
+			t.Fatalf("%v: stamp of %d, want %d", offset, s.Time, unix(minute))
+		}
+	}
+}
+
 // A clock that runs ahead and is set back makes the cache forget, but not
 // accept again what it has forgotten.
 func TestReplayCacheOutlivesAClockSetBack(t *testing.T) {
