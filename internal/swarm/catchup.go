@@ -23,15 +23,32 @@ func (p *peer) catchUpLoop(ctx context.Context) {
 			return
 		}
 		if err := p.tail(ctx); err != nil && ctx.Err() == nil {
-			p.s.cfg.Logger.Debug("catching up failed", "node", p.id, "error", err)
+			p.s.cfg.Logger.Debug("catching up failed", "node", p.id.String(), "error", err)
 		}
 		t.Reset(p.s.jitter(p.s.cfg.CatchUpEvery))
 	}
 }
 
-// tail follows the peer's log from the stored cursor to its end. The cursor
-// moves only past entries that were settled, so an error costs nothing.
+// tail reads the peer's log to its end, by a reading that begins after the call;
+// callers that wait for one another share it.
 func (p *peer) tail(ctx context.Context) error {
+	seen := p.tails.Load()
+	select {
+	case p.tailing <- struct{}{}:
+		defer func() { <-p.tailing }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if p.tails.Load() != seen {
+		return nil // one began and ended since
+	}
+	p.tails.Add(1)
+	return p.follow(ctx)
+}
+
+// follow goes from the stored cursor to the end. The cursor moves only past
+// entries that were settled, so an error costs nothing.
+func (p *peer) follow(ctx context.Context) error {
 	st := p.s.cfg.Store
 	for {
 		incarnation, since, err := st.PeerCursor(p.id)
@@ -55,9 +72,45 @@ func (p *peer) tail(ctx context.Context) error {
 			}
 		}
 		if !page.more || len(page.entries) == 0 {
+			p.tailed.Store(true)
 			return nil
 		}
 	}
+}
+
+// refresh looks at the peers' logs now, and returns when so many have been read
+// that they and this member are a majority, or none is left.
+func (s *Swarm) refresh(ctx context.Context) {
+	done := make(chan error, len(s.peers))
+	for _, p := range s.peers {
+		s.wg.Go(func() { done <- p.tail(ctx) }) // the caller's stream holds wg open
+	}
+	read := 1
+	for range s.peers {
+		if read >= s.majority {
+			return
+		}
+		if err := <-done; err == nil {
+			read++
+		}
+	}
+}
+
+// notOpen is the answer for a mailbox that is not here. A member that has not
+// yet seen the logs of a majority may only have missed its opening.
+func (s *Swarm) notOpen() error {
+	seen := 1
+	for _, p := range s.peers {
+		if p.tailed.Load() {
+			seen++
+			continue
+		}
+		p.catchUpSoon()
+	}
+	if seen >= s.majority {
+		return mailbox.ErrNotOpen
+	}
+	return mailbox.ErrBusy
 }
 
 // settle fetches and stores those entries that are missing here.

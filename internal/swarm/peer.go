@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sotto/internal/identity"
@@ -36,6 +37,9 @@ type peer struct {
 	queue   chan *call
 	wake    chan struct{} // someone needs it: don't wait out the backoff
 	catchUp chan struct{} // look at its log now
+	tailed  atomic.Bool   // its log was read to the end since the start
+	tailing chan struct{} // holds a token while its log is read
+	tails   atomic.Uint64 // how many readings have begun
 
 	// mu guards down and bytes, and orders send against failQueued.
 	mu     sync.Mutex
@@ -50,6 +54,7 @@ func newPeer(s *Swarm, id identity.NodeID) *peer {
 		queue:   make(chan *call, peerQueue),
 		wake:    make(chan struct{}, 1),
 		catchUp: make(chan struct{}, 1),
+		tailing: make(chan struct{}, 1),
 	}
 }
 
@@ -116,7 +121,7 @@ func (p *peer) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		p.s.cfg.Logger.Debug("peer stream ended", "node", p.id, "error", err)
+		p.s.cfg.Logger.Debug("peer stream ended", "node", p.id.String(), "error", err)
 		if time.Since(began) > backoffMax {
 			backoff = backoffMin
 		}

@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -118,9 +119,18 @@ func (s *Swarm) put(ctx context.Context, r *mailbox.Put) (mailbox.Response, erro
 	began := time.Now()
 	e := envelopeOf(r)
 	// Ask first, so that a put that is refused here never reaches the others.
-	if st, err := s.cfg.Store.Check(e); err != nil {
+	st, err := s.cfg.Store.Check(e)
+	if errors.Is(err, store.ErrNotOpen) {
+		// The majority that has its opening need not include this member yet.
+		s.refresh(ctx)
+		st, err = s.cfg.Store.Check(e)
+	}
+	switch {
+	case errors.Is(err, store.ErrNotOpen):
+		return nil, s.notOpen()
+	case err != nil:
 		return nil, storeError(err)
-	} else if st.Deleted {
+	case st.Deleted:
 		return nil, mailbox.ErrDeleted
 	}
 	receipts, err := s.agree(ctx, proposal{
@@ -154,6 +164,9 @@ func (s *Swarm) storeEnvelope(ctx context.Context, e *store.Envelope) error {
 func (s *Swarm) fetch(r *mailbox.Fetch) (mailbox.Response, error) {
 	generation, since := s.position(r.Cursor)
 	p, err := s.cfg.Store.Fetch(r.Address(), generation, since, int(r.Limit), mailbox.MaxBatchBytes)
+	if errors.Is(err, store.ErrNotOpen) {
+		return nil, s.notOpen()
+	}
 	if err != nil {
 		return nil, storeError(err)
 	}

@@ -647,3 +647,29 @@ func TestLogsNameNobody(t *testing.T) {
 		}
 	}
 }
+
+// TestNewMemberSaysBusy asks a member that lost its disk, before it has heard
+// of anyone, for a mailbox that the others have.
+func TestNewMemberSaysBusy(t *testing.T) {
+	w := newWorld(t, 5)
+	b := newBox(w)
+	c := w.client(w.nodes[0])
+	c.open(b, 1<<20)
+	d := c.send(b, randomEnvelope(4096))
+	fresh := w.nodes[4]
+	fresh.stop()
+	for _, n := range w.nodes[:4] {
+		n.freeze(true) // it can dial them, and hears nothing
+	}
+	fresh.fs = vfs.NewMem()
+	fresh.start()
+	if _, err := w.client(fresh).fetch(b, mailbox.Cursor{}, b.owner); !errors.Is(err, mailbox.ErrBusy) {
+		t.Errorf("before catching up: %v", err)
+	}
+	fresh.stop()
+	for _, n := range w.nodes[:4] {
+		n.freeze(false)
+	}
+	fresh.start()
+	eventually(t, "the lost disk to be filled again", func() bool { return fresh.has(b, d) })
+}

@@ -114,6 +114,9 @@ func newWorldOn(t testing.TB, nodes int, storage func(int) (vfs.FS, string)) *wo
 			n.stop()
 		}
 	})
+	for _, n := range w.nodes {
+		eventually(t, "all members to know one another's logs", func() bool { return errors.Is(n.swarm.notOpen(), mailbox.ErrNotOpen) })
+	}
 	return w
 }
 
