@@ -170,7 +170,11 @@ func (a *App) make(ctx context.Context, seed identity.Seed, name, passphrase str
 	if err != nil {
 		return err
 	}
-	return a.begin(ctx, v, dir)
+	if err := a.begin(ctx, v, dir); err != nil {
+		// Nobody has seen the phrase, so the account must not stay.
+		return errors.Join(err, vault.Destroy(a.cfg.Dir))
+	}
+	return nil
 }
 
 // Unlock opens a locked profile and starts its client. The errors of

@@ -102,8 +102,9 @@ func (c *Client) publish(p identity.Period, own *ownPeriod) error {
 		return err
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.periods[p] = &ownPeriod{row: row, secrets: own.secrets}
+	c.mu.Unlock()
+	c.broadcast()
 	return nil
 }
 

@@ -56,6 +56,7 @@ type Client struct {
 	live      int               // subscriptions that stand
 	state     Connection
 	fault     error         // why the last attempt to reach the network failed
+	broken    bool          // the vault is damaged
 	eager     bool          // the network is back: the outbox need not pause
 	reminding bool          // Take holds something back
 	changed   chan struct{} // closed and replaced when Flush may have to look again
@@ -177,13 +178,23 @@ func (c *Client) stop() {
 	c.hub.close()
 }
 
-// update is vault.Update for background work: it tries again until it
-// succeeds or the client stops, since what it writes must not be lost. fn must
-// not keep anything of a run that failed.
+// update is vault.Update for background work. What it writes must not be lost,
+// so while the disk refuses it tries again until the client stops. An error of
+// fn's own is returned; fn must not keep anything of a run that failed.
 func (c *Client) update(fn func(*vault.Tx) error) error {
 	for n := uint32(0); ; n++ {
-		err := c.vault.Update(c.ctx, fn)
-		if err == nil || c.ctx.Err() != nil || errors.Is(err, vault.ErrClosed) {
+		var own error
+		err := c.vault.Update(c.ctx, func(tx *vault.Tx) error {
+			own = fn(tx)
+			return own
+		})
+		switch {
+		case err == nil || c.ctx.Err() != nil || errors.Is(err, vault.ErrClosed):
+			return err
+		case errors.Is(err, vault.ErrDamaged):
+			c.giveUp(err)
+			return err
+		case own != nil && !vault.Retryable(own):
 			return err
 		}
 		c.log.Error("client: the vault refuses a write", "error", err)
@@ -191,6 +202,17 @@ func (c *Client) update(fn func(*vault.Tx) error) error {
 			return c.ctx.Err()
 		}
 	}
+}
+
+// giveUp ends all work when the vault proves damaged: going on could lose what
+// is still in the swarms.
+func (c *Client) giveUp(err error) {
+	c.log.Error("client: the vault is damaged; all work ends", "error", err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.broken = true
+	c.stateLocked()
+	c.cancel()
 }
 
 // sleep waits, and reports false when the client stops meanwhile.

@@ -82,7 +82,7 @@ func (c *Client) contact(peer suite.VerifyKey) {
 			}
 		}
 		c.noteFault(err)
-		if !errors.Is(err, errNoCard) {
+		if !errors.Is(err, errNoCard) && !errors.Is(err, ratchet.ErrPrekeys) {
 			missing = time.Time{}
 		} else if missing.IsZero() {
 			missing = c.now()

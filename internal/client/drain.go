@@ -190,7 +190,7 @@ func (c *Client) joined(ctx context.Context) (context.Context, context.CancelFun
 }
 
 // Flush waits until nothing is left to send: messages are stored or failed,
-// and receipts have left.
+// receipts have left, and our own card lies where others look for it.
 func (c *Client) Flush(ctx context.Context) error {
 	ctx, cancel := c.joined(ctx)
 	defer cancel()
@@ -207,7 +207,7 @@ func (c *Client) Flush(ctx context.Context) error {
 				return err
 			}
 			receipts, err := tx.ReceiptPeers()
-			left = n > 0 || len(peers) > 0 || len(receipts) > 0
+			left = n > 0 || len(peers) > 0 || len(receipts) > 0 || !c.hasCard()
 			return err
 		})
 		if err != nil || !left {
@@ -219,6 +219,12 @@ func (c *Client) Flush(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// hasCard reports whether the card of the current period is published.
+func (c *Client) hasCard() bool {
+	own := c.ownPeriodAt(identity.PeriodAt(c.now()))
+	return own != nil && own.row.CardUntil != 0
 }
 
 // change returns a channel that is closed when something has left.

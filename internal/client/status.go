@@ -14,6 +14,7 @@ const (
 	textOnline     = "Connected through three hops."
 	textNoPath     = "No path through the network can be built at the moment. Sotto keeps trying."
 	textClock      = "This computer's clock is wrong by more than two minutes; the network refuses its requests."
+	textBroken     = "This profile's data is damaged. Nothing is sent or received."
 	textTrouble    = "The network answers, but not as it should. Sotto keeps trying."
 )
 
@@ -74,6 +75,8 @@ func (c *Client) clearFault() bool {
 func (c *Client) stateLocked() {
 	s := Connection{State: ConnectionConnecting, Text: textConnecting}
 	switch {
+	case c.broken:
+		s = Connection{State: ConnectionOffline, Text: textBroken}
 	case errors.Is(c.fault, mailbox.ErrSkew):
 		s = Connection{State: ConnectionOffline, Text: textClock}
 	case c.live > 0:

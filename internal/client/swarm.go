@@ -66,7 +66,7 @@ func (s *swarms) report(ctx context.Context, id identity.NodeID, err error) {
 	var refused *mailbox.Failure
 	s.fmu.Lock()
 	defer s.fmu.Unlock()
-	if err == nil || errors.As(err, &refused) && !errors.Is(err, mailbox.ErrUnavailable) && !errors.Is(err, mailbox.ErrBusy) {
+	if err == nil || errors.Is(err, errNoCard) || errors.As(err, &refused) && !errors.Is(err, mailbox.ErrUnavailable) && !errors.Is(err, mailbox.ErrBusy) {
 		delete(s.failed, id)
 		return
 	}

@@ -131,6 +131,13 @@ func mapError(err error) error {
 	return err
 }
 
+// Retryable reports whether err is the engine's and may pass: a full disk, or
+// a file that could not be written just now.
+func Retryable(err error) bool {
+	var engine *sqlite3.Error
+	return errors.As(err, &engine) && !errors.Is(err, ErrDamaged)
+}
+
 func escapePath(p string) string {
 	out := make([]byte, 0, len(p))
 	for i := range len(p) {

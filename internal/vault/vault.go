@@ -134,10 +134,8 @@ func create(ctx context.Context, opt Options, lock *fileLock, passphrase []byte,
 	if Exists(opt.Dir) {
 		return nil, ErrExists
 	}
-	for _, name := range []string{dbName, dbName + "-wal", dbName + "-journal", headerName + ".new"} {
-		if err := os.Remove(opt.path(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("vault: %w", err)
-		}
+	if err := opt.clear(); err != nil {
+		return nil, err
 	}
 	if opt.KDF == (KDFParams{}) {
 		opt.KDF = Calibrate(targetTime)
@@ -159,6 +157,28 @@ func create(ctx context.Context, opt Options, lock *fileLock, passphrase []byte,
 		return nil, err
 	}
 	return v, nil
+}
+
+// Destroy removes a vault for good, the header first: without it the rest is
+// noise. It fails with ErrInUse while the vault is open.
+func Destroy(dir string) error {
+	opt := Options{Dir: dir}
+	lock, err := lockFile(opt.path(lockName))
+	if err != nil {
+		return err
+	}
+	err = os.Remove(opt.path(headerName))
+	return errors.Join(err, opt.clear(), lock.Close())
+}
+
+// clear removes everything but header and lock.
+func (o *Options) clear() error {
+	for _, name := range []string{dbName, dbName + "-wal", dbName + "-journal", headerName + ".new"} {
+		if err := os.Remove(o.path(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("vault: %w", err)
+		}
+	}
+	return nil
 }
 
 // Open opens a vault with its passphrase. The error is ErrMissing, ErrInUse,
