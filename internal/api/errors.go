@@ -67,7 +67,6 @@ var (
 	errTooLarge  = fail(http.StatusRequestEntityTooLarge, CodeTooLarge, "The request is too large.")
 	errNoAccount = fail(http.StatusConflict, CodeState, "There is no account here yet.")
 	errMalformed = fail(http.StatusBadRequest, CodeMalformed, "The request is not understood.")
-	errID        = fail(http.StatusBadRequest, CodeID, "This is not a valid account ID. It starts with “sotto1”; please check that it is complete.")
 	errBusy      = fail(http.StatusServiceUnavailable, CodeBusy, "Too much at once. Please try again in a moment.")
 	errInternal  = fail(http.StatusInternalServerError, CodeInternal, "Something went wrong. Please try again.")
 )
