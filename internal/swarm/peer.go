@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"sotto/internal/identity"
-	"sotto/internal/mailbox"
 	"sotto/internal/wire"
 )
 
@@ -176,6 +175,17 @@ func (p *peer) failQueued() {
 	}
 }
 
+// takeMissed reports whether changes were passed over since it was last asked.
+func (p *peer) takeMissed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := p.missed && len(p.queue) == 0
+	if m {
+		p.missed = false
+	}
+	return m
+}
+
 // connect opens a stream and serves calls on it until it breaks.
 func (p *peer) connect(ctx context.Context) error {
 	dctx, cancel := context.WithTimeout(ctx, dialTimeout)
@@ -191,8 +201,8 @@ func (p *peer) connect(ctx context.Context) error {
 		freed:   make(chan struct{}, 1),
 	}
 	defer sess.watch.stop()
-	defer rwc.Close()
-	stop := context.AfterFunc(ctx, func() { _ = rwc.Close() })
+	defer cut(rwc)
+	stop := context.AfterFunc(ctx, func() { cut(rwc) })
 	defer stop()
 	head := append([]byte{StreamPeer}, wire.AppendVec32(nil, encodeHello(p.s.cfg.Identity, p.id, p.s.cfg.Now()))...)
 	if _, err := rwc.Write(head); err != nil {
@@ -200,136 +210,4 @@ func (p *peer) connect(ctx context.Context) error {
 	}
 	sess.watch.stop()
 	return sess.run(ctx)
-}
-
-// session is one stream to a peer, from hello to its end.
-type session struct {
-	p     *peer
-	rwc   io.ReadWriteCloser
-	watch *watch // writes
-	freed chan struct{}
-
-	// mu guards pending.
-	mu      sync.Mutex
-	pending map[uint64]*call
-}
-
-func (ss *session) run(ctx context.Context) error {
-	broken := make(chan error, 1)
-	go func() { broken <- ss.read() }() // ended by closing rwc, awaited below
-	p := ss.p
-	p.catchUpSoon()
-	p.takeMissed()
-	err := ss.write(0, nudge())
-	ticker := time.NewTicker(callTimeout / 5)
-	defer ticker.Stop()
-	var reason error
-	for id := uint64(1); err == nil && reason == nil; {
-		queue := p.queue
-		if ss.waiting() >= peerPending {
-			queue = nil
-		}
-		select {
-		case c := <-queue:
-			p.mu.Lock()
-			p.bytes -= len(c.body)
-			p.mu.Unlock()
-			err = ss.write(id, c)
-			id++
-		case <-ss.freed:
-		case <-ticker.C:
-			reason = ss.check()
-			if err == nil && reason == nil && p.takeMissed() {
-				err = ss.write(id, nudge())
-				id++
-			}
-		case reason = <-broken:
-			broken <- reason
-		case <-ctx.Done():
-			reason = ctx.Err()
-		}
-	}
-	_ = ss.rwc.Close()
-	readErr := <-broken
-	ss.failPending()
-	return errors.Join(reason, err, readErr)
-}
-
-func nudge() *call { return &call{op: opNudge, done: func([]byte, error) {}} }
-
-// takeMissed reports whether changes were passed over since it was last asked.
-func (p *peer) takeMissed() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	m := p.missed && len(p.queue) == 0
-	if m {
-		p.missed = false
-	}
-	return m
-}
-
-func (ss *session) waiting() int {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	return len(ss.pending)
-}
-
-// write sends one call; its answer may come before write returns.
-func (ss *session) write(id uint64, c *call) error {
-	frame := encodeCall(c.op, id, c.body)
-	ss.mu.Lock()
-	c.body, c.sent = nil, time.Now()
-	ss.pending[id] = c
-	ss.mu.Unlock()
-	ss.watch.within(callTimeout)
-	defer ss.watch.stop()
-	return wire.WriteFrame(ss.rwc, frame)
-}
-
-// check ends a session whose peer leaves a call unanswered.
-func (ss *session) check() error {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	for _, c := range ss.pending {
-		if time.Since(c.sent) > callTimeout {
-			return errPeerSlow
-		}
-	}
-	return nil
-}
-
-func (ss *session) read() error {
-	for {
-		frame, err := wire.ReadFrame(ss.rwc, maxPeerFrame)
-		if err != nil {
-			return err
-		}
-		code, id, body, err := parseCall(frame)
-		if err != nil {
-			return err
-		}
-		ss.mu.Lock()
-		c := ss.pending[id]
-		delete(ss.pending, id)
-		ss.mu.Unlock()
-		if c == nil {
-			return errPeerReply
-		}
-		signal(ss.freed)
-		if code != codeDone {
-			c.done(nil, &mailbox.Failure{Code: mailbox.ErrorCode(code)})
-			continue
-		}
-		c.done(body, nil)
-	}
-}
-
-func (ss *session) failPending() {
-	ss.mu.Lock()
-	failed := ss.pending
-	ss.pending = nil
-	ss.mu.Unlock()
-	for _, c := range failed {
-		c.done(nil, errPeerAway)
-	}
 }

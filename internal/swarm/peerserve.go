@@ -56,7 +56,7 @@ type peerStream struct {
 func (ps *peerStream) serve() error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer ps.rwc.Close() // before waiting: ends writes that nobody takes
+	defer cut(ps.rwc) // before waiting: ends writes that nobody takes
 	for {
 		frame, err := wire.ReadFrame(ps.rwc, maxPeerFrame)
 		if err != nil {
@@ -89,7 +89,7 @@ func (ps *peerStream) reply(id uint64, op opcode, body []byte) {
 	ps.watch.within(callTimeout)
 	defer ps.watch.stop()
 	if err := wire.WriteFrame(ps.rwc, encodeCall(opcode(code), id, out)); err != nil {
-		_ = ps.rwc.Close()
+		cut(ps.rwc)
 	}
 }
 

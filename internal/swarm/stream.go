@@ -34,14 +34,15 @@ func OpenClientStream(ctx context.Context, d PeerDialer, node identity.NodeID) (
 }
 
 // ServeStream serves a stream that node from opened, until it ends, ctx does or
-// the member closes. It closes rwc, which must unblock its Read and Write.
+// the member closes. It closes rwc; a stream that may not be closed during a
+// Write (link.ServiceStream) has a method Abort, which ends both at any time.
 func (s *Swarm) ServeStream(ctx context.Context, from identity.NodeID, rwc io.ReadWriteCloser) error {
 	if err := s.admit(rwc); err != nil {
 		_ = rwc.Close()
 		return err
 	}
 	defer s.release(rwc)
-	stop := context.AfterFunc(ctx, func() { _ = rwc.Close() })
+	stop := context.AfterFunc(ctx, func() { cut(rwc) })
 	defer stop()
 	w := newWatch(rwc, streamIdle)
 	defer w.stop()
@@ -67,14 +68,23 @@ func ended(err error) error {
 	return err
 }
 
-// watch closes a stream on which something takes too long.
+// cut ends a stream at once, whatever is being read or written on it.
+func cut(c io.Closer) {
+	if a, ok := c.(interface{ Abort() }); ok {
+		a.Abort()
+		return
+	}
+	_ = c.Close()
+}
+
+// watch cuts a stream on which something takes too long.
 type watch struct {
 	c io.Closer
 	t *time.Timer
 }
 
 func newWatch(c io.Closer, d time.Duration) *watch {
-	return &watch{c: c, t: time.AfterFunc(d, func() { _ = c.Close() })}
+	return &watch{c: c, t: time.AfterFunc(d, func() { cut(c) })}
 }
 
 func (w *watch) within(d time.Duration) { w.t.Reset(d) }

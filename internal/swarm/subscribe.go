@@ -120,7 +120,7 @@ func (t *subscriptions) add(c *clientStream, req *mailbox.Subscribe, sealer *mai
 }
 
 // remove takes a subscription out and waits for its pusher, whose writes fail
-// because the stream is closed first.
+// because the stream is cut first.
 func (t *subscriptions) remove(sub *subscription) {
 	t.mu.Lock()
 	rest := slices.DeleteFunc(slices.Clone(t.byBox[sub.address]), func(x *subscription) bool { return x == sub })
@@ -131,7 +131,7 @@ func (t *subscriptions) remove(sub *subscription) {
 	}
 	t.count--
 	t.mu.Unlock()
-	_ = sub.c.rwc.Close()
+	cut(sub.c.rwc)
 	sub.mu.Lock()
 	sub.ended = true
 	for sub.running {
@@ -172,7 +172,7 @@ func (sub *subscription) push() {
 	for {
 		err := sub.pushAll()
 		if err != nil {
-			_ = sub.c.rwc.Close() // the reader ends the subscription
+			cut(sub.c.rwc) // the reader ends the subscription
 		}
 		sub.mu.Lock()
 		if err != nil || !sub.again || sub.ended {

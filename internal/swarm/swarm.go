@@ -203,7 +203,7 @@ func (s *Swarm) Close() error {
 	s.mu.Unlock()
 	s.cancel()
 	for _, c := range open {
-		_ = c.Close()
+		cut(c)
 	}
 	s.wg.Wait()
 	s.keys.erase()
