@@ -145,6 +145,10 @@ func create(ctx context.Context, opt Options, lock *fileLock, passphrase []byte,
 		return nil, err
 	}
 	defer master.Erase()
+	// SQLite gives its files the mode of the database.
+	if err := os.WriteFile(opt.path(dbName), nil, 0o600); err != nil {
+		return nil, fmt.Errorf("vault: %w", err)
+	}
 	v, err := openDB(opt, lock, master)
 	if err != nil {
 		return nil, err
