@@ -41,6 +41,7 @@ const (
 	labelSeal         suite.Label = suite.LabelPrefix + "mailbox/seal"
 	labelReplyKey     suite.Label = suite.LabelPrefix + "mailbox/seal/reply"
 	labelNextKey      suite.Label = suite.LabelPrefix + "mailbox/seal/next"
+	labelNonce        suite.Label = suite.LabelPrefix + "mailbox/seal/nonce"
 	labelConvStep     suite.Label = suite.LabelPrefix + "mailbox/conversation/step"
 	labelConvWrite    suite.Label = suite.LabelPrefix + "mailbox/conversation/write"
 	labelConvKey      suite.Label = suite.LabelPrefix + "mailbox/conversation/key"

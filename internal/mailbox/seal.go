@@ -2,7 +2,6 @@ package mailbox
 
 import (
 	"crypto/hpke"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"math"
@@ -119,31 +118,41 @@ func sealInfo(node identity.NodeID, epoch uint64) []byte {
 
 // directions derives the keys of both directions from the HPKE context.
 func directions(export func(string, int) ([]byte, error)) (reply, next direction, err error) {
-	r, err := export(string(labelReplyKey), suite.KeySize)
-	if err != nil {
-		return reply, next, fmt.Errorf("mailbox: seal: %w", err)
-	}
-	n, err := export(string(labelNextKey), suite.KeySize)
-	if err != nil {
-		return reply, next, fmt.Errorf("mailbox: seal: %w", err)
-	}
-	if reply.key, err = suite.KeyFrom(r); err != nil {
+	if reply, err = newDirection(export, labelReplyKey); err != nil {
 		return reply, next, err
 	}
-	next.key, err = suite.KeyFrom(n)
+	next, err = newDirection(export, labelNextKey)
 	return reply, next, err
 }
 
-// direction is one way of a context: its key, and a counter for a nonce.
+// direction is one way of a context: a key that encrypts, one that makes
+// nonces, and the number of the next frame.
+//
+// A frame's nonce follows from its content, because a node can be made to open
+// a request twice and answer differently: whoever carries the request can send
+// it again and is refused, in the same context. Counters would then encrypt
+// both answers with one keystream (spec/mailbox.md §5.1).
 type direction struct {
-	key     suite.Key
-	counter uint64
+	key, nonces suite.Key
+	counter     uint64
 }
 
-func (d *direction) nonce() []byte {
-	var n [suite.NonceSize]byte
-	binary.BigEndian.PutUint64(n[suite.NonceSize-8:], d.counter)
-	return n[:]
+func newDirection(export func(string, int) ([]byte, error), label suite.Label) (d direction, err error) {
+	b, err := export(string(label), 2*suite.KeySize)
+	if err != nil {
+		return d, fmt.Errorf("mailbox: seal: %w", err)
+	}
+	defer clear(b)
+	if d.key, err = suite.KeyFrom(b[:suite.KeySize]); err != nil {
+		return d, err
+	}
+	d.nonces, err = suite.KeyFrom(b[suite.KeySize:])
+	return d, err
+}
+
+// ad is what a frame authenticates: its head and its number.
+func (d *direction) ad(head []byte) []byte {
+	return wire.AppendUint64(append(make([]byte, 0, frameHead+8), head...), d.counter)
 }
 
 func (d *direction) seal(frameType uint8, content []byte) ([]byte, error) {
@@ -151,19 +160,21 @@ func (d *direction) seal(frameType uint8, content []byte) ([]byte, error) {
 		return nil, ErrBusy
 	}
 	head := []byte{frameType, version}
-	plain := pad(nil, content)
-	out := suite.Seal(append(make([]byte, 0, frameHead+len(plain)+suite.TagSize), head...), d.key, d.nonce(), plain, head)
+	plain, ad := pad(nil, content), d.ad(head)
+	nonce := suite.Derive(d.nonces.Bytes(), labelNonce, suite.NonceSize, ad, plain)
+	out := make([]byte, 0, frameHead+suite.NonceSize+len(plain)+suite.TagSize)
+	out = suite.Seal(append(append(out, head...), nonce...), d.key, nonce, plain, ad)
 	d.counter++
 	return out, nil
 }
 
 // open leaves the counter as it is when the frame does not open.
 func (d *direction) open(frameType uint8, frame []byte) ([]byte, error) {
-	ct, err := frameBody(frame, frameType)
+	body, err := frameBody(frame, frameType)
 	if err != nil {
 		return nil, err
 	}
-	plain, err := suite.Open(nil, d.key, d.nonce(), ct, frame[:frameHead])
+	plain, err := suite.OpenRandom(d.key, body, d.ad(frame[:frameHead]))
 	if err != nil {
 		return nil, ErrOpen
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sotto/internal/identity"
+	"sotto/internal/suite"
 )
 
 func TestSealedRequestsAndReplies(t *testing.T) {
@@ -224,6 +225,37 @@ func TestReplayCache(t *testing.T) {
 	}
 	if c.Len() != 1 {
 		t.Errorf("%d remembered, want 1", c.Len())
+	}
+}
+
+// An exit that sends a request twice gets two answers in one context, the second
+// of them known to it: a refusal. That must not help it to read the first.
+func TestReplayedRequestGivesNoKeystreamAway(t *testing.T) {
+	w := newWorld(t)
+	frame, opener, err := SealRequest(newStream("seal"), w.key.Cert(), w.now, w.put())
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := func(resp Response) (reply, ciphertext, plain []byte) {
+		_, sealer, err := w.key.OpenRequest(frame)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reply, plain = must(sealer.Seal(resp)), pad(nil, must(EncodeResponse(resp)))
+		end := len(reply) - suite.TagSize
+		return reply, reply[end-len(plain) : end], plain
+	}
+	reply, secret, want := answer(&Stored{Receipts: w.receipts(1)})
+	_, refused, known := answer(Refuse(ErrReplay))
+	recovered := make([]byte, min(len(secret), len(refused)))
+	for i := range recovered {
+		recovered[i] = secret[i] ^ refused[i] ^ known[i]
+	}
+	if run := longestRun(recovered, want); run > 4 {
+		t.Errorf("%d bytes in a row of the first answer follow from the second", run)
+	}
+	if _, err := opener.Open(reply); err != nil {
+		t.Error(err)
 	}
 }
 
