@@ -74,7 +74,10 @@ type Benchmark struct {
 var All = []Benchmark{
 	{"cells", "encrypt cells for one hop and for three", cells},
 	{"circuit", "carry bytes and echoes through three relays", circuits},
+	{"delivery", "send messages between two accounts until they are shown", delivery},
+	{"store", "put, fetch and push envelopes", stores},
 	{"ratchet", "encrypt and decrypt messages of a session", ratchets},
+	{"idle", "hold still, and weigh the processes", idle},
 }
 
 // Named returns the benchmark of that name.

@@ -97,3 +97,23 @@ func TestNames(t *testing.T) {
 		t.Error("a benchmark that does not exist was found")
 	}
 }
+
+// BenchmarkAll runs the benchmarks where the profiler can see them:
+//
+//	go test ./internal/bench -run '^$' -bench All/cells -benchtime 1x -cpuprofile cpu.out
+func BenchmarkAll(b *testing.B) {
+	for _, which := range All {
+		b.Run(which.Name, func(b *testing.B) {
+			for b.Loop() {
+				err := which.Run(b.Context(), Run{
+					Dir:  b.TempDir(),
+					Emit: func(f Figure) error { b.ReportMetric(f.Value, f.Name+"-"+f.Unit); return nil },
+					Note: b.Logf,
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,335 @@
+package bench
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"time"
+
+	"sotto/internal/directory"
+	"sotto/internal/identity"
+	"sotto/internal/link"
+	"sotto/internal/mailbox"
+	"sotto/internal/node"
+	"sotto/internal/suite"
+	"sotto/internal/swarm"
+	"sotto/internal/wire"
+)
+
+// The swarm that is measured. The network has a second one, of which a single
+// node is played: the exit that brings the requests.
+const (
+	swarmSize = 5
+	swarms    = 2
+)
+
+// members is a swarm of whole nodes on loopback, and an exit.
+type members struct {
+	dir   *directory.Directory
+	swarm directory.SwarmID
+	ids   []identity.NodeID
+	nodes []*node.Node
+	exit  *link.Endpoint
+}
+
+// startMembers starts the nodes of a swarm, with their folders under dir.
+func startMembers(dir string) (*members, error) {
+	m := new(members)
+	if err := m.start(dir); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return m, nil
+}
+
+func (m *members) start(dir string) error {
+	conns, port, err := listenLoopback(swarmSize * swarms)
+	if err != nil {
+		return err
+	}
+	defer func() { // those that nobody took
+		for _, c := range conns {
+			if c != nil {
+				_ = c.Close()
+			}
+		}
+	}()
+	network, local, err := directory.Local(directory.LocalConfig{
+		Nodes: swarmSize * swarms, Swarm: swarmSize, Port: uint16(port), Created: time.Now(), Rand: rand.Reader,
+	})
+	if err != nil {
+		return err
+	}
+	if m.dir, err = network.Directory(); err != nil {
+		return err
+	}
+	signed, err := network.Encode()
+	if err != nil {
+		return err
+	}
+	m.swarm = local[0].Node.Swarm
+	for i, l := range local {
+		pc := conns[i]
+		switch {
+		case l.Node.Swarm == m.swarm:
+			conns[i] = nil
+			err = m.startNode(filepath.Join(dir, fmt.Sprintf("node-%d", i+1)), l, signed, pc)
+		case m.exit == nil:
+			conns[i] = nil
+			m.exit, err = link.NewEndpoint(pc, link.Config{Identity: l.Identity, Directory: directory.Fixed(m.dir)})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *members) startNode(dir string, l directory.LocalNode, network []byte, pc net.PacketConn) error {
+	if err := node.WriteDir(dir, node.Keys{Identity: l.Identity, Onion: l.Onion}, network); err != nil {
+		return errors.Join(err, pc.Close())
+	}
+	n, err := node.Start(node.Config{Dir: dir, PacketConn: pc})
+	if err != nil {
+		return err
+	}
+	m.nodes = append(m.nodes, n)
+	m.ids = append(m.ids, l.Node.ID)
+	return nil
+}
+
+// Close stops the nodes and waits for them.
+func (m *members) Close() error {
+	var errs []error
+	if m.exit != nil {
+		errs = append(errs, m.exit.Close())
+	}
+	for _, n := range m.nodes {
+		errs = append(errs, n.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// OpenStream makes the exit a dialer of the members.
+func (m *members) OpenStream(ctx context.Context, id identity.NodeID) (io.ReadWriteCloser, error) {
+	n, ok := m.dir.Node(id)
+	if !ok {
+		return nil, directory.ErrUnknownNode
+	}
+	conn, err := m.exit.DialService(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	s, err := conn.OpenStream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// requester is a client's stream of sealed requests to one member.
+type requester struct {
+	m    *members
+	node identity.NodeID
+	rwc  io.ReadWriteCloser
+	cert *mailbox.RequestKeyCert
+	stop func() bool
+}
+
+// dial opens a stream to member i, and learns its request key. The end of ctx
+// ends the stream.
+func (m *members) dial(ctx context.Context, i int) (*requester, error) {
+	id := m.ids[i%len(m.ids)]
+	rwc, err := swarm.OpenClientStream(ctx, m, id)
+	if err != nil {
+		return nil, err
+	}
+	r := &requester{m: m, node: id, rwc: rwc}
+	r.stop = context.AfterFunc(ctx, func() { rwc.(*link.ServiceStream).Abort() })
+	reply, err := r.call(mailbox.KeysRequest())
+	if err == nil {
+		r.cert, err = mailbox.ParseKeysReply(reply)
+	}
+	if err == nil {
+		err = r.cert.Verify(id, time.Now())
+	}
+	if err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *requester) close() {
+	r.stop()
+	_ = r.rwc.Close()
+}
+
+func (r *requester) call(frame []byte) ([]byte, error) {
+	if err := wire.WriteFrame(r.rwc, frame); err != nil {
+		return nil, err
+	}
+	return r.read()
+}
+
+func (r *requester) read() ([]byte, error) { return wire.ReadFrame(r.rwc, mailbox.MaxFrame) }
+
+// do sends a request, signed by sign if that is not nil, and returns the answer.
+func (r *requester) do(req mailbox.Request, sign func(mailbox.Stamp)) (mailbox.Response, error) {
+	_, resp, err := r.start(req, sign)
+	return resp, err
+}
+
+// start is do, for a request whose context goes on.
+func (r *requester) start(req mailbox.Request, sign func(mailbox.Stamp)) (*mailbox.ReplyOpener, mailbox.Response, error) {
+	stamp, err := mailbox.NewStamp(rand.Reader, r.node, time.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	if sign != nil {
+		sign(stamp)
+	}
+	frame, opener, err := mailbox.SealStamped(r.cert, stamp, req)
+	if err != nil {
+		return nil, nil, err
+	}
+	reply, err := r.call(frame)
+	if err != nil {
+		return nil, nil, fmt.Errorf("bench: %T: %w", req, err)
+	}
+	resp, err := opened(opener.Open(reply))
+	if err != nil {
+		return nil, nil, fmt.Errorf("bench: %T: %w", req, err)
+	}
+	return opener, resp, nil
+}
+
+// opened makes an error of a refusal.
+func opened(resp mailbox.Response, err error) (mailbox.Response, error) {
+	if f, ok := resp.(*mailbox.Failure); ok && err == nil {
+		return nil, f
+	}
+	return resp, err
+}
+
+// box is a mailbox of a conversation, with the keys of both its ends.
+type box struct {
+	mailbox.Locator
+	owner, shared suite.SigningKey
+}
+
+// newBox makes a mailbox that the swarm keeps.
+func (m *members) newBox() (*box, error) {
+	for {
+		owner, err := suite.NewSigningKey(rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		shared, err := suite.NewSigningKey(rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		b := &box{owner: owner, shared: shared, Locator: mailbox.Locator{
+			Kind: mailbox.KindConversation, Period: uint64(identity.PeriodAt(time.Now())),
+			Owner: owner.Public(), Shared: shared.Public(),
+		}}
+		if m.dir.SwarmIDOf(b.Address()) == m.swarm {
+			return b, nil
+		}
+	}
+}
+
+// open opens a mailbox, for work.
+func (r *requester) open(b *box) error {
+	resp, err := r.do(&mailbox.Quote{}, nil)
+	if err != nil {
+		return err
+	}
+	quote, ok := resp.(*mailbox.QuoteReply)
+	if !ok {
+		return errAnswer
+	}
+	work, err := mailbox.SolveWork(nil, mailbox.OpenPurpose(b.Address(), boxBytes, boxDays), quote.Quote)
+	if err != nil {
+		return err
+	}
+	_, err = r.do(&mailbox.Open{Locator: b.Locator, Bytes: boxBytes, Days: boxDays, Work: work}, nil)
+	return err
+}
+
+// put leaves an envelope and checks the receipts as a client does.
+func (r *requester) put(b *box, envelope []byte) error {
+	p := &mailbox.Put{Locator: b.Locator, Expiry: uint64(time.Now().Add(envelopeLife).Unix()), Envelope: envelope}
+	p.Sign(b.shared, nil)
+	resp, err := r.do(p, nil)
+	if err != nil {
+		return err
+	}
+	stored, ok := resp.(*mailbox.Stored)
+	if !ok || len(stored.Receipts) <= swarmSize/2 {
+		return errAnswer
+	}
+	digest := mailbox.EnvelopeDigest(b.Address(), envelope)
+	for i := range stored.Receipts {
+		if err := stored.Receipts[i].Confirms(b.Address(), digest, p.Expiry); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fetch reads a page of a mailbox.
+func (r *requester) fetch(b *box, from mailbox.Cursor) (*mailbox.Batch, error) {
+	f := &mailbox.Fetch{Locator: b.Locator, Cursor: from, Limit: fetchLimit}
+	resp, err := r.do(f, func(s mailbox.Stamp) { f.Sign(b.owner, nil, s) })
+	if err != nil {
+		return nil, err
+	}
+	batch, ok := resp.(*mailbox.Batch)
+	if !ok {
+		return nil, errAnswer
+	}
+	return batch, nil
+}
+
+// subscribe goes through challenge and proof; pushes come by next.
+func (r *requester) subscribe(b *box) (*mailbox.ReplyOpener, error) {
+	req := &mailbox.Subscribe{Locator: b.Locator}
+	opener, resp, err := r.start(req, nil)
+	if err != nil {
+		return nil, err
+	}
+	challenge, ok := resp.(*mailbox.Challenge)
+	if !ok {
+		return nil, errAnswer
+	}
+	frame, err := opener.SealNext(req.Prove(b.owner, nil, r.node, challenge))
+	if err != nil {
+		return nil, err
+	}
+	reply, err := r.call(frame)
+	if err != nil {
+		return nil, err
+	}
+	_, err = opened(opener.Open(reply))
+	return opener, err
+}
+
+// next waits for a push.
+func (r *requester) next(opener *mailbox.ReplyOpener) error {
+	frame, err := r.read()
+	if err != nil {
+		return err
+	}
+	resp, err := opened(opener.Open(frame))
+	if err != nil {
+		return err
+	}
+	if _, ok := resp.(*mailbox.Pushed); !ok {
+		return errAnswer
+	}
+	return nil
+}
