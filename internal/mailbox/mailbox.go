@@ -33,6 +33,7 @@ const (
 	labelDelete       suite.Label = suite.LabelPrefix + "mailbox/delete"
 	labelQuote        suite.Label = suite.LabelPrefix + "mailbox/quote"
 	labelWork         suite.Label = suite.LabelPrefix + "mailbox/work"
+	labelPurpose      suite.Label = suite.LabelPrefix + "mailbox/work/purpose"
 	labelReceiptSalt  suite.Label = suite.LabelPrefix + "mailbox/receipt/salt"
 	labelReceiptLeaf  suite.Label = suite.LabelPrefix + "mailbox/receipt/leaf"
 	labelReceiptInner suite.Label = suite.LabelPrefix + "mailbox/receipt/inner"

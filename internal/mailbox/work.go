@@ -68,13 +68,13 @@ func OpenPurpose(addr Address, size uint32, days uint16) Purpose {
 	return Purpose{
 		Address: addr,
 		extra:   uint8(bits.Len64(max(units, 1) - 1)),
-		binding: suite.Hash(labelWork, []byte{byte(TagOpen)}, addr[:], field[:]),
+		binding: suite.Hash(labelPurpose, []byte{byte(TagOpen)}, addr[:], field[:]),
 	}
 }
 
 // PutPurpose is the purpose of putting an envelope at a front door.
 func PutPurpose(addr Address, d Digest) Purpose {
-	return Purpose{Address: addr, binding: suite.Hash(labelWork, []byte{byte(TagPut)}, addr[:], d[:])}
+	return Purpose{Address: addr, binding: suite.Hash(labelPurpose, []byte{byte(TagPut)}, addr[:], d[:])}
 }
 
 func ceilDiv(a, b uint64) uint64 { return (a + b - 1) / b }
