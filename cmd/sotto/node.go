@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -27,9 +28,13 @@ func newNode(o *options) *cobra.Command {
 				return err
 			}
 			log.Info("serving", "node", n.ID().String(), "metrics", n.MetricsAddr())
-			<-cmd.Context().Done()
-			log.Info("stopping")
-			return n.Close()
+			var failure error
+			select {
+			case <-cmd.Context().Done():
+				log.Info("stopping")
+			case failure = <-n.Failed():
+			}
+			return errors.Join(failure, n.Close())
 		},
 	}
 	run.Flags().StringVar(&dir, "dir", "", "the node's `DIR`")

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,6 +28,7 @@ type metricsServer struct {
 	listener net.Listener
 	http     *http.Server
 	done     chan error
+	failed   atomic.Bool // the node cannot go on
 }
 
 // serveMetrics listens on address, which must be of the loopback interface: the
@@ -43,17 +45,18 @@ func serveMetrics(address string, registry *prometheus.Registry) (*metricsServer
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
+	m := &metricsServer{listener: l, done: make(chan error, 1)}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		if m.failed.Load() {
+			http.Error(w, "failed: see the log", http.StatusServiceUnavailable)
+			return
+		}
 		_, _ = io.WriteString(w, "ok\n") // a scraper that has gone is no failure of ours
 	})
-	m := &metricsServer{
-		listener: l,
-		http:     &http.Server{Handler: mux, ReadTimeout: metricsTimeout, WriteTimeout: metricsTimeout},
-		done:     make(chan error, 1),
-	}
+	m.http = &http.Server{Handler: mux, ReadTimeout: metricsTimeout, WriteTimeout: metricsTimeout}
 	go func() { m.done <- m.http.Serve(l) }()
 	return m, nil
 }

@@ -51,6 +51,7 @@ type Node struct {
 	store    *store.Store
 	metrics  *metricsServer // nil without
 
+	failed chan error // takes the first failure
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
@@ -67,7 +68,7 @@ func Start(cfg Config) (*Node, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	n := &Node{cfg: cfg}
+	n := &Node{cfg: cfg, failed: make(chan error, 1)}
 	if err := n.start(); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -85,9 +86,11 @@ func (n *Node) start() error {
 		return fmt.Errorf("node: %s does not list this node's identity", networkFile)
 	}
 	if n.cfg.PacketConn == nil {
-		if n.cfg.PacketConn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(self.Addr)); err != nil {
+		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(self.Addr))
+		if err != nil {
 			return fmt.Errorf("node: %w", err)
 		}
+		n.cfg.PacketConn = conn
 	}
 	source := directory.Fixed(dir)
 	n.endpoint, err = link.NewEndpoint(n.cfg.PacketConn, link.Config{
@@ -118,25 +121,38 @@ func (n *Node) assemble(keys Keys, source directory.Source) error {
 		Identity: n.id, OnionSecret: keys.Onion, Directory: source, Endpoint: n.endpoint,
 		Exit: exitDialer{dialer}, Metrics: relay.NewMetrics(registry), Logger: n.cfg.Logger, Rand: n.cfg.Rand,
 	})
+	if n.cfg.Metrics != "" {
+		if n.metrics, err = serveMetrics(n.cfg.Metrics, registry); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
-	n.wg.Go(func() { n.report("relay", n.relay.Serve(ctx)) })
-	n.wg.Go(func() { n.report("swarm", n.swarm.Run(ctx)) })
+	n.wg.Go(func() { n.ended("relay", n.relay.Serve(ctx)) })
+	n.wg.Go(func() { n.ended("swarm", n.swarm.Run(ctx)) })
 	n.wg.Go(func() { n.serveServices(ctx) })
-	if n.cfg.Metrics == "" {
-		return nil
-	}
-	if n.metrics, err = serveMetrics(n.cfg.Metrics, registry); err != nil {
-		return err
-	}
-	return writeRunInfo(n.cfg.Dir, RunInfo{PID: os.Getpid(), Metrics: n.metrics.addr()})
+	return writeRunInfo(n.cfg.Dir, RunInfo{PID: os.Getpid(), Metrics: n.MetricsAddr()})
 }
 
-func (n *Node) report(room string, err error) {
-	if err != nil {
-		n.cfg.Logger.Error("stopped serving", "room", room, "error", err)
+// ended takes the end of a room, which without Close is a failure: its disk
+// refused a write, say.
+func (n *Node) ended(room string, err error) {
+	if err == nil {
+		return
+	}
+	n.cfg.Logger.Error("stopped serving", "room", room, "error", err)
+	if n.metrics != nil {
+		n.metrics.failed.Store(true)
+	}
+	select {
+	case n.failed <- fmt.Errorf("node: %s: %w", room, err):
+	default: // another room failed before, and one failure is enough
 	}
 }
+
+// Failed tells when the node cannot go on; it is then to be closed, and may be
+// started again.
+func (n *Node) Failed() <-chan error { return n.failed }
 
 // serveServices hands the streams of other nodes to the swarm.
 func (n *Node) serveServices(ctx context.Context) {
