@@ -30,6 +30,8 @@ class Store {
 
   /** Messages that events brought while their thread was being loaded. */
   private loading = new Map<string, Message[]>();
+  /** Counts what was asked or told last: an older answer that comes later is dropped. */
+  private newest = { connection: 0, lists: 0, paths: 0 };
   private listTimer: ReturnType<typeof setTimeout> | undefined;
 
   start(): void {
@@ -73,6 +75,7 @@ class Store {
         this.loadListsSoon();
         break;
       case 'connection':
+        this.newest.connection++;
         this.connection = event.connection!;
         break;
       case 'path':
@@ -97,6 +100,9 @@ class Store {
 
   private clear(): void {
     clearTimeout(this.listTimer);
+    this.newest.connection++;
+    this.newest.lists++;
+    this.newest.paths++;
     this.me = { id: '', name: '' };
     this.chats = [];
     this.requests = [];
@@ -113,7 +119,7 @@ class Store {
     await Promise.allSettled([
       this.loadVersion(),
       this.api.me().then((me) => (this.me = me)),
-      this.api.connection().then((connection) => (this.connection = connection)),
+      this.loadConnection(),
       this.loadLists(),
       this.loadPaths(),
       ...open.map((peer) => this.loadThread(peer)),
@@ -125,8 +131,16 @@ class Store {
     if (status) this.version = status.version;
   }
 
+  private async loadConnection(): Promise<void> {
+    const mine = ++this.newest.connection;
+    const connection = await this.api.connection();
+    if (mine === this.newest.connection) this.connection = connection;
+  }
+
   async loadLists(): Promise<void> {
+    const mine = ++this.newest.lists;
     const [chats, requests] = await Promise.all([this.api.chats(), this.api.requests()]);
+    if (mine !== this.newest.lists) return;
     this.chats = chats;
     this.requests = requests;
   }
@@ -138,7 +152,9 @@ class Store {
   }
 
   async loadPaths(): Promise<void> {
-    this.paths = await this.api.paths().catch(() => this.paths);
+    const mine = ++this.newest.paths;
+    const paths = await this.api.paths().catch(() => this.paths);
+    if (mine === this.newest.paths) this.paths = paths;
   }
 
   async loadThread(peer: string): Promise<void> {
