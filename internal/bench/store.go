@@ -21,6 +21,7 @@ const (
 	fetchLimit   = 64
 
 	callers     = 64 // as many as a busy member has
+	boxes       = 8  // few, since opening one costs work
 	readers     = 8
 	storeRounds = 3
 	syncedTime  = time.Second
@@ -59,49 +60,53 @@ func stores(ctx context.Context, r Run) (err error) {
 	return m.single(ctx, r)
 }
 
-// caller is a client with a mailbox of its own and a stream to one member.
+// caller is a client with a mailbox and a stream to one member.
 type caller struct {
 	r *requester
 	b *box
 }
 
-// newCallers spreads n callers over the members, and opens their mailboxes.
+// newCallers spreads n callers over the members and over some mailboxes.
 func (m *members) newCallers(ctx context.Context, n int) ([]*caller, error) {
-	all, errs := make([]*caller, n), make([]error, n)
-	var wg sync.WaitGroup
+	all := make([]*caller, 0, n)
 	for i := range n {
-		wg.Go(func() { all[i], errs[i] = m.newCaller(ctx, i) })
-	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
-		closeAll(all)
-		return nil, err
+		var shared *box
+		if i >= boxes {
+			shared = all[i%boxes].b
+		}
+		c, err := m.newCaller(ctx, i, shared)
+		if err != nil {
+			closeAll(all)
+			return nil, err
+		}
+		all = append(all, c)
 	}
 	return all, nil
 }
 
-func closeAll(all []*caller) {
-	for _, c := range all {
-		if c != nil {
-			c.r.close()
-		}
-	}
-}
-
-func (m *members) newCaller(ctx context.Context, i int) (*caller, error) {
-	b, err := m.newBox()
-	if err != nil {
-		return nil, err
-	}
+// newCaller dials member i, and opens a new mailbox unless one is given.
+func (m *members) newCaller(ctx context.Context, i int, b *box) (*caller, error) {
 	r, err := m.dial(ctx, i)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.open(b); err != nil {
+	if b != nil {
+		return &caller{r, b}, nil
+	}
+	if b, err = m.newBox(); err == nil {
+		err = r.open(b)
+	}
+	if err != nil {
 		r.close()
 		return nil, err
 	}
 	return &caller{r, b}, nil
+}
+
+func closeAll(all []*caller) {
+	for _, c := range all {
+		c.r.close()
+	}
 }
 
 // together lets all callers repeat f for d, and returns what f counts, per
@@ -187,7 +192,7 @@ func fetchRate(r Run, all []*caller) error {
 // waits at another one, and nobody else does anything.
 func (m *members) single(ctx context.Context, r Run) error {
 	r.Note("putting %d envelopes one by one, with a subscriber at another member", singlePuts)
-	writer, err := m.newCaller(ctx, 0)
+	writer, err := m.newCaller(ctx, 0, nil)
 	if err != nil {
 		return err
 	}
