@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"sotto/internal/circuit"
 	"sotto/internal/identity"
 	"sotto/internal/mailbox"
 	"sotto/internal/vault"
@@ -239,6 +240,87 @@ func TestLostRepliesDoNotDouble(t *testing.T) {
 	if n := bob.unread.Load(); n != 0 {
 		t.Errorf("%d unreadable envelopes", n)
 	}
+}
+
+func TestOneMemberWithholds(t *testing.T) {
+	s := newFakeSwarm(t, 5)
+	alice, bob := newPerson(t, s), newPerson(t, s)
+	befriend(alice, bob)
+	for _, id := range s.order { // each in turn, the ones subscribed to among them
+		s.mu.Lock()
+		s.withhold = map[identity.NodeID]bool{id: true}
+		s.mu.Unlock()
+		before := len(bob.texts(alice, false))
+		alice.send(bob, "in spite of it")
+		bob.until("it is there", func() bool { return len(bob.texts(alice, false)) > before })
+	}
+}
+
+func TestUsesAreKeptApart(t *testing.T) {
+	s := newFakeSwarm(t, 5)
+	alice, bob := newPerson(t, s), newPerson(t, s)
+	befriend(alice, bob)
+	for _, ch := range alice.allChannels() {
+		in := conversationInbox{ch}
+		a, _, err := alice.readTarget(in, ch.period(s.now()), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _, err := alice.readTarget(in, ch.period(s.now()), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.route.iso == b.route.iso || a.route.iso.Purpose != circuit.Receive || b.route.iso.Purpose != circuit.Receive {
+			t.Errorf("the two subscriptions of a mailbox use %+v and %+v", a.route.iso, b.route.iso)
+		}
+		d, err := alice.destination(ch, vault.OutboxMessage, ch.period(s.now()))
+		if err != nil || d.route.iso.Purpose != circuit.Send {
+			t.Errorf("a message leaves over %+v, %v", d.route.iso, err)
+		}
+	}
+}
+
+func TestSyncThenTake(t *testing.T) {
+	s := newFakeSwarm(t, 5)
+	alice, bob := newPerson(t, s), newPerson(t, s)
+	befriend(alice, bob)
+	if _, err := bob.Take(background(t)); err != nil {
+		t.Fatal(err)
+	}
+	bob.app.Lock()
+	var want []string
+	for i := range 70 { // more than one Fetch brings
+		want = append(want, strings.Repeat("w", i+1))
+		alice.send(bob, want[i])
+	}
+	if err := alice.Flush(background(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := bob.app.Unlock(background(t), passphrase); err != nil {
+		t.Fatal(err)
+	}
+	bob.Client, _ = bob.app.Client()
+	if err := bob.Sync(background(t)); err != nil {
+		t.Fatal(err)
+	}
+	all, err := bob.Take(background(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range all {
+		got = append(got, m.Text)
+	}
+	if !slices.Equal(got, want) {
+		t.Fatalf("%d messages", len(got))
+	}
+	if err := bob.Flush(background(t)); err != nil {
+		t.Fatal(err)
+	}
+	alice.until("all are delivered", func() bool {
+		page, err := alice.Messages(background(t), bob.ID(), "", maxPage)
+		return err == nil && !slices.ContainsFunc(page, func(m Message) bool { return m.Outgoing && m.State != MessageDelivered })
+	})
 }
 
 func TestOfflineSenderAndRecipient(t *testing.T) {

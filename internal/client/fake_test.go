@@ -35,6 +35,8 @@ type fakeSwarm struct {
 	deletes int
 	// hook, if set, may refuse a request before it is handled.
 	hook func(node identity.NodeID, req mailbox.Request) error
+	// withhold keeps a member from pushing.
+	withhold map[identity.NodeID]bool
 	// mute drops the reply to a request that was handled.
 	mute func(node identity.NodeID, req mailbox.Request) bool
 }
@@ -475,7 +477,7 @@ func (s *fakeSwarm) push(m *fakeMember, conn net.Conn, sub *mailbox.Subscribe, s
 		s.mu.Lock()
 		var out []*mailbox.Pushed
 		for i, seq := range b.seqs {
-			if seq > from {
+			if seq > from && !s.withhold[m.id] {
 				out = append(out, &mailbox.Pushed{Item: b.items[i], Cursor: mailbox.Cursor{Node: m.id, Seq: seq}})
 				from = seq
 			}

@@ -37,21 +37,18 @@ func (c *Client) applyFirst(tx *vault.Tx, fx *effects, a arrival, sealed []byte)
 	if err != nil || !ok {
 		return false, err
 	}
-	known := contact.State == vault.ContactRequest
 	ch, err := c.join(tx, intro, o, session)
 	if err != nil || ch == nil {
 		return false, err
 	}
 	fx.channels = append(fx.channels, ch)
-	if contact.State != vault.ContactBlocked {
-		defer func() {
-			// Told after the message, so that whoever looks finds it.
-			if !known || taken {
-				fx.events = append(fx.events, Event{Type: EventChat, Peer: identity.AccountID{Root: intro.Root}.String()})
-			}
-		}()
+	if err := c.applyContent(tx, fx, contact, ch.device, t); err != nil {
+		return false, err
 	}
-	return true, c.applyContent(tx, fx, contact, ch.device, t)
+	if contact.State != vault.ContactBlocked {
+		fx.events = append(fx.events, Event{Type: EventChat, Peer: identity.AccountID{Root: intro.Root}.String()})
+	}
+	return true, nil
 }
 
 // openFirst decrypts a first message and verifies who wrote it. until is when

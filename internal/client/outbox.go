@@ -105,7 +105,13 @@ func (c *Client) dispatch(q *queue, done chan<- sent, eager bool) time.Duration 
 			q.busy[e.Seq] = true
 			q.boxes[e.Conversation]++
 			c.goDo(func() {
-				refused, err := c.attempt(&e)
+				refused, err := 0, c.vault.View(c.ctx, func(tx *vault.Tx) (err error) {
+					e, err = tx.Entry(e.Seq)
+					return err
+				})
+				if err == nil {
+					refused, err = c.attempt(&e)
+				}
 				done <- sent{entry: e, refused: refused, err: err}
 			})
 		}
@@ -234,6 +240,8 @@ func (c *Client) settle(r sent) (eager bool) {
 	case errors.Is(r.err, errLost):
 		c.fail(e, reasonLost)
 		return false
+	case len(e.Envelope) == 0:
+		return false // it went with its conversation
 	}
 	c.noteFault(r.err)
 	e.Attempts++

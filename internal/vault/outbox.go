@@ -32,6 +32,8 @@ func (t *Tx) AddEntry(e *Entry) error {
 	return err
 }
 
+const entryHeads = "SELECT seq, kind, message, conversation, period, expiry, created, attempts, next, x'' FROM outbox "
+
 const entryColumns = "SELECT seq, kind, message, conversation, period, expiry, created, attempts, next, envelope FROM outbox "
 
 func scanEntry(r *row) Entry {
@@ -44,13 +46,23 @@ func scanEntry(r *row) Entry {
 	return e
 }
 
-// Entries returns up to limit entries after seq, oldest first.
+// Entries returns up to limit entries after seq, oldest first, without their
+// envelopes: Entry has those.
 func (t *Tx) Entries(after int64, limit int) (out []Entry, err error) {
-	err = t.query(entryColumns+"WHERE seq>? ORDER BY seq LIMIT ?", func(r *row) error {
+	err = t.query(entryHeads+"WHERE seq>? ORDER BY seq LIMIT ?", func(r *row) error {
 		out = append(out, scanEntry(r))
 		return nil
 	}, after, limit)
 	return out, err
+}
+
+// Entry returns one with its envelope, or ErrNotFound.
+func (t *Tx) Entry(seq int64) (e Entry, err error) {
+	err = t.one(entryColumns+"WHERE seq=?", func(r *row) error {
+		e = scanEntry(r)
+		return nil
+	}, seq)
+	return e, err
 }
 
 // CountEntries counts what has not left.
@@ -60,15 +72,6 @@ func (t *Tx) CountEntries() (n int, err error) {
 		return nil
 	})
 	return n, err
-}
-
-// EntryOf returns the entry of a message, or ErrNotFound.
-func (t *Tx) EntryOf(message [16]byte) (e Entry, err error) {
-	err = t.one(entryColumns+"WHERE message=?", func(r *row) error {
-		e = scanEntry(r)
-		return nil
-	}, message[:])
-	return e, err
 }
 
 // SetEntry writes the parts that change: period, expiry, attempts, next and
@@ -83,9 +86,9 @@ func (t *Tx) DeleteEntry(seq int64) error {
 	return t.exec("DELETE FROM outbox WHERE seq=?", seq)
 }
 
-// EntriesOf returns all entries of a conversation.
+// EntriesOf returns all entries of a conversation, without their envelopes.
 func (t *Tx) EntriesOf(conversation [32]byte) (out []Entry, err error) {
-	err = t.query(entryColumns+"WHERE conversation=? ORDER BY seq", func(r *row) error {
+	err = t.query(entryHeads+"WHERE conversation=? ORDER BY seq", func(r *row) error {
 		out = append(out, scanEntry(r))
 		return nil
 	}, conversation[:])

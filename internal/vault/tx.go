@@ -201,6 +201,7 @@ func (r *row) bool() bool { return r.int64() != 0 }
 
 func (r *row) text() string { r.col++; return r.s.ColumnText(r.col - 1) }
 
+// bytes returns a copy of the column, nil if it is empty.
 func (r *row) bytes() []byte { r.col++; return r.s.ColumnBlob(r.col-1, nil) }
 
 // fixed fills dst, whose length the column must have.
