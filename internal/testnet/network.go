@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"sotto/internal/directory"
 	"sotto/internal/identity"
@@ -27,6 +28,11 @@ type Network struct {
 type Config struct {
 	// Net carries the packets instead of UDP, when not nil.
 	Net *simnet.Net
+	// Socket opens the socket of node N (from 1) in place of the directory's
+	// address, when not nil: a test can watch it, or stand in front of it.
+	Socket func(n int, addr netip.AddrPort) (net.PacketConn, error)
+	// Now is the nodes' clock; nil is the system's.
+	Now func() time.Time
 	// Logger returns the logger of node N (from 1); nil is silence.
 	Logger func(n int) *slog.Logger
 	// Metrics makes every node serve its metrics on a free port of 127.0.0.1.
@@ -62,19 +68,22 @@ func (n *Network) StartNode(i int) error {
 		return fmt.Errorf("testnet: node %d runs already", i)
 	}
 	e := n.layout.Nodes[i-1]
-	cfg := node.Config{Dir: e.Dir}
+	cfg := node.Config{Dir: e.Dir, Now: n.cfg.Now}
 	if n.cfg.Logger != nil {
 		cfg.Logger = n.cfg.Logger(i)
 	}
 	if n.cfg.Metrics {
 		cfg.Metrics = "127.0.0.1:0"
 	}
-	if n.cfg.Net != nil {
-		conn, err := n.cfg.Net.PacketConn(e.Node.Addr)
-		if err != nil {
-			return err
-		}
-		cfg.PacketConn = conn
+	var err error
+	switch {
+	case n.cfg.Socket != nil:
+		cfg.PacketConn, err = n.cfg.Socket(i, e.Node.Addr)
+	case n.cfg.Net != nil:
+		cfg.PacketConn, err = n.cfg.Net.PacketConn(e.Node.Addr)
+	}
+	if err != nil {
+		return fmt.Errorf("testnet: node %d: %w", i, err)
 	}
 	started, err := node.Start(cfg)
 	if err != nil {

@@ -1,12 +1,20 @@
 package testnet
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain also is a node's process, for tests that start this binary with the
+// arguments of a node (processes.go).
+func TestMain(m *testing.M) {
+	if len(os.Args) == 5 && os.Args[1] == "node" && os.Args[2] == "run" {
+		os.Exit(runNode(os.Args[4]))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // start runs a network of the given size in a folder of the test.
 func start(t *testing.T, nodes, swarm int, cfg Config) *Network {
