@@ -42,7 +42,10 @@ func TestCuriousLook(t *testing.T) {
 			c.open(b, 1<<20)
 			for range 3 {
 				e := &mailbox.Envelope{Slots: [][]byte{text}, Body: text}
-				c.send(b, must(mailbox.SealEnvelope(crand.Reader, key, b.Address(), e)))
+				d := c.send(b, must(mailbox.SealEnvelope(crand.Reader, key, b.Address(), e)))
+				for _, n := range w.nodes { // a majority has it, and all shall be looked at
+					eventually(t, "every member's copy", func() bool { return n.has(b, d) })
+				}
 			}
 			boxes = append(boxes, b)
 		}

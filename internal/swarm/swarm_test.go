@@ -403,6 +403,7 @@ func TestMaliciousMember(t *testing.T) {
 	c, b := w.client(w.nodes[0]), newBox(w)
 	c.open(b, 1<<20)
 	d := c.send(b, randomEnvelope(4096))
+	eventually(t, "the second member's copy", func() bool { return w.nodes[1].has(b, d) })
 	s, ctx := w.nodes[1].swarm, context.Background()
 	forged := b.put(w, randomEnvelope(4096))
 	forged.Envelope = randomEnvelope(4096)
