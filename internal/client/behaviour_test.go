@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"sotto/internal/circuit"
 	"sotto/internal/identity"
@@ -26,144 +25,6 @@ func befriend(alice, bob *person) {
 	bob.has(alice, "hi")
 	bob.send(alice, "hi back")
 	alice.has(bob, "hi back")
-}
-
-func TestStrangersGetNoReceiptUntilAccepted(t *testing.T) {
-	s := newFakeSwarm(t, 5)
-	alice, bob := newPerson(t, s), newPerson(t, s)
-	m := alice.send(bob, "a question")
-	bob.has(alice, "a question")
-	alice.reached(m, MessageStored)
-	if err := bob.MarkRead(background(t), alice.ID()); err != nil {
-		t.Fatal(err)
-	}
-	if err := bob.Flush(background(t)); err != nil {
-		t.Fatal(err)
-	}
-	if got := alice.state(m.ID); got != MessageStored {
-		t.Fatalf("before acceptance: %s", got)
-	}
-	if err := bob.Accept(background(t), alice.ID()); err != nil {
-		t.Fatal(err)
-	}
-	alice.reached(m, MessageRead)
-	chats, err := bob.Chats(background(t))
-	if err != nil || len(chats) != 1 || chats[0].Request {
-		t.Fatalf("chats: %+v, %v", chats, err)
-	}
-}
-
-func TestBlockedAreDroppedSilently(t *testing.T) {
-	s := newFakeSwarm(t, 5)
-	alice, bob := newPerson(t, s), newPerson(t, s)
-	befriend(alice, bob)
-	if err := bob.Block(background(t), alice.ID()); err != nil {
-		t.Fatal(err)
-	}
-	m := alice.send(bob, "unwanted")
-	alice.reached(m, MessageStored)
-	bob.until("the envelope is taken in", func() bool { return s.stored(0) == cards(alice, bob) })
-	if _, err := bob.Send(background(t), alice.ID(), "x"); !errors.Is(err, ErrBlocked) {
-		t.Fatalf("writing to somebody blocked: %v", err)
-	}
-	if err := bob.Unblock(background(t), alice.ID()); err != nil {
-		t.Fatal(err)
-	}
-	after := alice.send(bob, "welcome again")
-	bob.has(alice, "hi", "welcome again")
-	alice.reached(after, MessageDelivered)
-	if got := alice.state(m.ID); got != MessageStored {
-		t.Errorf("what was dropped is %s", got)
-	}
-}
-
-func TestDeletedRequestMayAskAgain(t *testing.T) {
-	s := newFakeSwarm(t, 5)
-	alice, bob := newPerson(t, s), newPerson(t, s)
-	alice.send(bob, "please")
-	bob.has(alice, "please")
-	if err := bob.DeleteRequest(background(t), alice.ID()); err != nil {
-		t.Fatal(err)
-	}
-	if all, err := bob.Requests(background(t)); err != nil || len(all) != 0 {
-		t.Fatalf("requests: %v, %v", all, err)
-	}
-	alice.send(bob, "pretty please")
-	bob.has(alice, "pretty please")
-	if all, err := bob.Requests(background(t)); err != nil || len(all) != 1 {
-		t.Fatalf("requests: %v, %v", all, err)
-	}
-}
-
-func TestBothWriteFirst(t *testing.T) {
-	s := newFakeSwarm(t, 5)
-	alice, bob := newPerson(t, s), newPerson(t, s)
-	var wg sync.WaitGroup
-	for _, p := range [][2]*person{{alice, bob}, {bob, alice}} {
-		wg.Go(func() { p[0].send(p[1], "me first") })
-	}
-	wg.Wait()
-	alice.has(bob, "me first")
-	bob.has(alice, "me first")
-	a, b := alice.send(bob, "second"), bob.send(alice, "second")
-	alice.has(bob, "me first", "second")
-	bob.has(alice, "me first", "second")
-	alice.reached(a, MessageDelivered)
-	bob.reached(b, MessageDelivered)
-	var chosen [2]vault.Conversation
-	for i, p := range []*person{alice, bob} {
-		other := []*person{bob, alice}[i]
-		err := p.vault.View(background(t), func(tx *vault.Tx) (err error) {
-			chosen[i], err = tx.SendingConversation(other.root)
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if chosen[0].ID != chosen[1].ID {
-		t.Error("the two write on different conversations")
-	}
-}
-
-func TestNobodyThere(t *testing.T) {
-	s := newFakeSwarm(t, 5)
-	cfg, _ := s.config(t)
-	cfg.timing.patience = 20 * time.Millisecond
-	alice := &person{t: t, cfg: cfg}
-	alice.open(func(a *App) error {
-		_, err := a.Create(context.Background(), "", passphrase)
-		return err
-	})
-	seed, err := identity.NewSeed(alice.rand)
-	if err != nil {
-		t.Fatal(err)
-	}
-	peer := seed.Persona(0).ID().String()
-	m, err := alice.Send(background(t), peer, "hello?")
-	if err != nil {
-		t.Fatal(err)
-	}
-	alice.reached(m, MessageFailed)
-	got, err := alice.Message(background(t), m.ID)
-	if err != nil || got.Reason != reasonNoCard {
-		t.Fatalf("reason %q, %v", got.Reason, err)
-	}
-	// The account comes into being, and the message is tried again.
-	cfg, _ = s.config(t)
-	bob := &person{t: t, cfg: cfg}
-	bob.open(func(a *App) error { return a.Restore(context.Background(), seed.Phrase(), "bob", passphrase) })
-	if bob.ID() != peer {
-		t.Fatal("the phrase makes another account")
-	}
-	bob.until("his card is there", func() bool { return cards(bob) > 0 })
-	if err := alice.Retry(background(t), m.ID); err != nil {
-		t.Fatal(err)
-	}
-	bob.has(alice, "hello?")
-	if err := alice.Retry(background(t), m.ID); !errors.Is(err, ErrNotFailed) {
-		t.Fatalf("second retry: %v", err)
-	}
 }
 
 func TestSendRefuses(t *testing.T) {
@@ -191,69 +52,6 @@ func TestSendRefuses(t *testing.T) {
 	alice.has(bob, "long enough")
 	m := alice.send(bob, strings.Repeat("z", maxText))
 	alice.reached(m, MessageDelivered)
-}
-
-func TestMembersFail(t *testing.T) {
-	s := newFakeSwarm(t, 5) // one swarm of five
-	alice, bob := newPerson(t, s), newPerson(t, s)
-	befriend(alice, bob)
-	var want []string
-	for i := range 30 {
-		text := strings.Repeat("x", i+1)
-		want = append(want, text)
-		alice.send(bob, text)
-		switch i {
-		case 5:
-			s.setDown(s.order[1], true)
-		case 10:
-			s.setDown(s.order[3], true)
-		case 20:
-			s.setDown(s.order[1], false)
-		}
-	}
-	bob.has(alice, append([]string{"hi"}, want...)...)
-	if err := alice.Flush(background(t)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestLostRepliesDoNotDouble(t *testing.T) {
-	s := newFakeSwarm(t, 5)
-	alice, bob := newPerson(t, s), newPerson(t, s)
-	befriend(alice, bob)
-	lost := 0
-	s.mu.Lock()
-	s.mute = func(_ identity.NodeID, req mailbox.Request) bool {
-		_, put := req.(*mailbox.Put)
-		if put && lost < 4 {
-			lost++
-			return true
-		}
-		return false
-	}
-	s.mu.Unlock()
-	m := alice.send(bob, "once")
-	alice.reached(m, MessageDelivered)
-	if got := bob.texts(alice, false); !slices.Equal(got, []string{"hi", "once"}) {
-		t.Fatalf("got %q", got)
-	}
-	if n := bob.unread.Load(); n != 0 {
-		t.Errorf("%d unreadable envelopes", n)
-	}
-}
-
-func TestOneMemberWithholds(t *testing.T) {
-	s := newFakeSwarm(t, 5)
-	alice, bob := newPerson(t, s), newPerson(t, s)
-	befriend(alice, bob)
-	for _, id := range s.order { // each in turn, the ones subscribed to among them
-		s.mu.Lock()
-		s.withhold = map[identity.NodeID]bool{id: true}
-		s.mu.Unlock()
-		before := len(bob.texts(alice, false))
-		alice.send(bob, "in spite of it")
-		bob.until("it is there", func() bool { return len(bob.texts(alice, false)) > before })
-	}
 }
 
 func TestUsesAreKeptApart(t *testing.T) {
@@ -321,24 +119,6 @@ func TestSyncThenTake(t *testing.T) {
 		page, err := alice.Messages(background(t), bob.ID(), "", maxPage)
 		return err == nil && !slices.ContainsFunc(page, func(m Message) bool { return m.Outgoing && m.State != MessageDelivered })
 	})
-}
-
-func TestOfflineSenderAndRecipient(t *testing.T) {
-	s := newFakeSwarm(t, 5)
-	alice, bob := newPerson(t, s), newPerson(t, s)
-	befriend(alice, bob)
-	alice.net.cut(true)
-	m := alice.send(bob, "written on a train")
-	alice.until("she knows that she is offline", func() bool { return alice.Connection().State == ConnectionOffline })
-	bob.app.Lock()
-	alice.net.cut(false)
-	alice.reached(m, MessageStored)
-	if err := bob.app.Unlock(background(t), passphrase); err != nil {
-		t.Fatal(err)
-	}
-	bob.Client, _ = bob.app.Client()
-	bob.has(alice, "hi", "written on a train")
-	alice.reached(m, MessageDelivered)
 }
 
 func TestPeriodsPass(t *testing.T) {

@@ -1,0 +1,204 @@
+package client
+
+import (
+	"errors"
+
+	"sotto/internal/identity"
+	"sotto/internal/mailbox"
+	"sotto/internal/vault"
+)
+
+// Why a message failed, in words for people. They are stored.
+const (
+	reasonNoCard  = "Nobody with this ID can be found. It may be mistyped, or the account is new or has been away for more than two weeks."
+	reasonExpired = "It could not be sent within two weeks."
+	reasonRefused = "The nodes that keep this mailbox refused it."
+	reasonLost    = "What was needed to send it is gone."
+)
+
+// settle records what became of an attempt. It reports whether the pauses of
+// other entries have lost their reason.
+func (c *Client) settle(r sent) (eager bool) {
+	e := r.entry
+	defer c.setSending(e.Message, false)
+	switch {
+	case r.err == nil:
+		c.stored(e)
+		return c.clearFault()
+	case c.ctx.Err() != nil:
+		return false
+	case errors.Is(r.err, errExpired):
+		c.fail(e, reasonExpired)
+		return false
+	case errors.Is(r.err, errLost):
+		c.fail(e, reasonLost)
+		return false
+	case len(e.Envelope) == 0:
+		return false // it went with its conversation
+	}
+	c.noteFault(r.err)
+	e.Attempts++
+	size := 1
+	if d, err := c.sizeOfSwarm(e); err == nil {
+		size = d
+	}
+	if r.refused >= majority(size) && e.Attempts >= refusals && permanent(r.err) {
+		c.fail(e, reasonRefused)
+		return false
+	}
+	e.Next = c.now().Add(c.jitter(c.timing.backoff(e.Attempts - 1))).UnixMilli()
+	_ = c.update(func(tx *vault.Tx) error { return tx.SetEntry(e) })
+	return false
+}
+
+func (c *Client) sizeOfSwarm(e vault.Entry) (int, error) {
+	ch := c.channelOf(e.Conversation)
+	if ch == nil {
+		return 0, errLost
+	}
+	d, err := c.destination(ch, e.Kind, identity.Period(e.Period))
+	if err != nil {
+		return 0, err
+	}
+	return len(c.dir.Current().SwarmOf(d.loc.Address())), nil
+}
+
+// permanent reports whether asking again cannot help. One member may lie, so it
+// only counts when a majority says so, repeatedly.
+func permanent(err error) bool {
+	for _, e := range []error{mailbox.ErrTooLarge, mailbox.ErrBadSignature, mailbox.ErrForbidden, mailbox.ErrExpired, mailbox.ErrFormat, mailbox.ErrVersion} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// stored removes an entry that a majority has, and moves its message on.
+func (c *Client) stored(e vault.Entry) {
+	var m vault.Message
+	moved := false
+	err := c.update(func(tx *vault.Tx) error {
+		moved = false
+		if err := tx.DeleteEntry(e.Seq); err != nil {
+			return err
+		}
+		var err error
+		if m, err = tx.Message(e.Message); errors.Is(err, vault.ErrNotFound) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if m.State >= vault.MessageStored {
+			return nil // its receipt was faster
+		}
+		moved, m.State = true, vault.MessageStored
+		return tx.SetMessage(m)
+	})
+	if err == nil && moved {
+		c.setSending(e.Message, false)
+		c.publishState(m)
+	}
+}
+
+// fail gives an entry up. With a first contact falls its conversation, which
+// the other side will never hear of, and all that waits on it.
+func (c *Client) fail(e vault.Entry, reason string) {
+	var failed []vault.Message
+	err := c.update(func(tx *vault.Tx) error {
+		failed = nil
+		entries := []vault.Entry{e}
+		if e.Kind == vault.OutboxFirst {
+			var err error
+			if entries, err = tx.EntriesOf(e.Conversation); err != nil {
+				return err
+			}
+			if err := tx.DeleteConversation(e.Conversation); err != nil {
+				return err
+			}
+		}
+		for _, x := range entries {
+			if err := tx.DeleteEntry(x.Seq); err != nil {
+				return err
+			}
+			m, err := tx.Message(x.Message)
+			if errors.Is(err, vault.ErrNotFound) || err == nil && m.State >= vault.MessageStored {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			m.State, m.Reason = vault.MessageFailed, reason
+			failed = append(failed, m)
+			if err := tx.SetMessage(m); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return
+	}
+	if e.Kind == vault.OutboxFirst {
+		c.mu.Lock()
+		delete(c.channels, e.Conversation)
+		c.mu.Unlock()
+		c.kickPlan.kick()
+	}
+	for _, m := range failed {
+		c.setSending(m.ID, false)
+		c.publishState(m)
+	}
+}
+
+// failQueued gives up the messages to a peer that no conversation was found for.
+func (c *Client) failQueued(peer [32]byte, reason string) {
+	var failed []vault.Message
+	err := c.update(func(tx *vault.Tx) error {
+		queued, err := tx.Unsealed(peer)
+		if err != nil {
+			return err
+		}
+		failed = nil
+		for _, m := range queued {
+			m.State, m.Reason = vault.MessageFailed, reason
+			if err := tx.SetMessage(m); err != nil {
+				return err
+			}
+			failed = append(failed, m)
+		}
+		return nil
+	})
+	if err == nil {
+		for _, m := range failed {
+			c.publishState(m)
+		}
+	}
+}
+
+// setSending notes that a message is on its way. It is not written down: after
+// a crash it counts as queued again, which is as true.
+func (c *Client) setSending(id [16]byte, on bool) {
+	if id == ([16]byte{}) {
+		return
+	}
+	c.mu.Lock()
+	was := c.sending[id]
+	if on {
+		c.sending[id] = true
+	} else {
+		delete(c.sending, id)
+	}
+	c.mu.Unlock()
+	if !on || was {
+		return
+	}
+	var m vault.Message
+	err := c.vault.View(c.ctx, func(tx *vault.Tx) (err error) {
+		m, err = tx.Message(id)
+		return err
+	})
+	if err == nil && m.State == vault.MessageQueued {
+		c.publishState(m)
+	}
+}
