@@ -7,6 +7,6 @@
 // package onion's, connections package link's, the relays' half package
 // relay's.
 //
-// Locks: Manager.mu before circuit.mu; nothing else is taken under circuit.mu,
-// and no lock is held over input or output.
+// Locks: Manager.mu before circuit.mu; nothing else is taken under circuit.mu but
+// the lock of the randomness, and no lock is held over input or output.
 package circuit
