@@ -303,8 +303,10 @@ func TestNothingTellsWhoTalksToWhom(t *testing.T) {
 	if err := alice.Rename(background(t), bob.ID(), "BobName"); err != nil {
 		t.Fatal(err)
 	}
-	secrets := [][]byte{[]byte("SECRET"), []byte("AliceName"), []byte("BobName"), []byte(bob.ID()), []byte(alice.ID()),
-		[]byte(bob.root.String()), []byte(alice.root.String()), bob.root[:], alice.root[:]}
+	secrets := [][]byte{
+		[]byte("SECRET"), []byte("AliceName"), []byte("BobName"), []byte(bob.ID()), []byte(alice.ID()),
+		[]byte(bob.root.String()), []byte(alice.root.String()), bob.root[:], alice.root[:],
+	}
 	for _, ch := range alice.allChannels() {
 		for _, out := range []bool{true, false} {
 			box, err := ch.box(ch.period(s.now()), out)

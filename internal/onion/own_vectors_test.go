@@ -336,8 +336,11 @@ func vectorInputs() *ownVectors {
 		},
 		Messages: []messagesVector{
 			{Messages: []messageVector{
-				{uint8(MsgBegin), 1, fill(32, 11)}, {uint8(MsgData), 1, hexBytes("early")}, {uint8(MsgSendme), 0, fill(16, 12)},
-				{uint8(MsgEnd), 1, hexBytes{0}}, {uint8(MsgConnected), 2, hexBytes{}},
+				{uint8(MsgBegin), 1, fill(32, 11)},
+				{uint8(MsgData), 1, hexBytes("early")},
+				{uint8(MsgSendme), 0, fill(16, 12)},
+				{uint8(MsgEnd), 1, hexBytes{0}},
+				{uint8(MsgConnected), 2, hexBytes{}},
 			}},
 			{Messages: []messageVector{{uint8(MsgData), 1, fill(MaxData-4, 13)}, {uint8(MsgDrop), 0, hexBytes{}}}},
 			{Messages: []messageVector{{uint8(MsgExtend), 0, fill(32+HandshakeSize, 14)}, {uint8(MsgProbe), 0, fill(8, 15)}}},
