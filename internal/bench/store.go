@@ -45,7 +45,12 @@ func stores(ctx context.Context, r Run) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, m.Close()) }()
+	defer func() {
+		if ctx.Err() != nil {
+			err = ctx.Err() // all callers failed by it
+		}
+		err = errors.Join(err, m.Close())
+	}()
 	all, err := m.newCallers(ctx, callers)
 	if err != nil {
 		return err
