@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"io"
@@ -16,10 +17,10 @@ import (
 var errProtocol = errors.New("relay: protocol broken")
 
 // serveCircuit answers CREATE on a channel and serves the circuit until it
-// ends. The channel was counted as half-open.
-func (r *Relay) serveCircuit(ctx context.Context, ch *link.Channel, peer identity.NodeID, fromNode bool) {
+// ends. The channel has a place among the half-open ones.
+func (r *Relay) serveCircuit(ctx context.Context, ch *link.Channel, place *list.Element, peer identity.NodeID, fromNode bool) {
 	keys, err := r.answerCreate(ctx, ch)
-	r.endHalfOpen()
+	r.halfOpen.end(place)
 	if err != nil {
 		ch.Abort(link.Code(reasonOf(err)))
 		return

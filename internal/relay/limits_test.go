@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sotto/internal/link"
@@ -40,6 +41,29 @@ func TestHalfOpenIsBounded(t *testing.T) {
 		}
 		c.ch = openChannel(t, c.endpoint, w.nodes[0])
 		c.create(w.nodes[0]) // there is room again
+	})
+}
+
+// TestHalfOpenKeepsNobodyOut takes all places without a word: another client's
+// CREATE is answered at once all the same.
+func TestHalfOpenKeepsNobodyOut(t *testing.T) {
+	inSim(t, 2, Limits{MaxHalfOpen: 8}, func(t *testing.T, w *network) {
+		silent := w.dial(w.nodes[0])
+		defer silent.close()
+		var first onion.Cell
+		for range 8 {
+			ch := openChannel(t, silent.endpoint, w.nodes[0])
+			first.SetHeader(ch.CircID(), onion.CmdCreate)
+			check(t, ch.WriteCells(&first))
+		}
+		synctest.Wait()
+		start := time.Now()
+		c := w.dial(w.nodes[0])
+		defer c.close()
+		c.create(w.nodes[0])
+		if d := time.Since(start); d > time.Second {
+			t.Errorf("CREATE was answered after %v", d)
+		}
 	})
 }
 

@@ -133,7 +133,7 @@ func (n *node) checkEmpty(t testing.TB) {
 	t.Helper()
 	n.relay.mu.Lock()
 	defer n.relay.mu.Unlock()
-	if c, m, h := len(n.relay.circuits), n.relay.memory.total.Load(), n.relay.halfOpen.Load(); c != 0 || m != 0 || h != 0 {
+	if c, m, h := len(n.relay.circuits), n.relay.memory.total.Load(), n.relay.halfOpen.len(); c != 0 || m != 0 || h != 0 {
 		t.Errorf("%s holds %d circuits, %d bytes, %d half-open channels", n.Operator, c, m, h)
 	}
 	if open := n.exit.open(); open != 0 {

@@ -42,7 +42,7 @@ type Relay struct {
 	limits   Limits
 	metrics  *Metrics
 	memory   memory
-	halfOpen atomic.Int64
+	halfOpen halfOpen
 	clients  atomic.Int64 // links from clients
 	open     func(context.Context, directory.Node) (channel, error)
 
@@ -69,6 +69,7 @@ func New(cfg Config) *Relay {
 	}
 	r.open = r.openChannel
 	r.memory.max, r.memory.gauge = r.limits.MaxMemory, r.metrics.queued
+	r.halfOpen.max, r.halfOpen.gauge = r.limits.MaxHalfOpen, r.metrics.halfOpen
 	return r
 }
 
@@ -112,30 +113,17 @@ func (r *Relay) serveLink(ctx context.Context, l *link.Link) {
 		if err != nil {
 			return
 		}
-		if open.Load() >= limit || !r.startHalfOpen() {
+		if open.Load() >= limit {
 			ch.Abort(link.Code(onion.ReasonLimit))
 			continue
 		}
 		open.Add(1)
+		place := r.halfOpen.start(ch)
 		circuits.Go(func() {
 			defer open.Add(-1)
-			r.serveCircuit(ctx, ch, peer, isNode)
+			r.serveCircuit(ctx, ch, place, peer, isNode)
 		})
 	}
-}
-
-func (r *Relay) startHalfOpen() bool {
-	if r.halfOpen.Add(1) > int64(r.limits.MaxHalfOpen) {
-		r.halfOpen.Add(-1)
-		return false
-	}
-	r.metrics.halfOpen.Inc()
-	return true
-}
-
-func (r *Relay) endHalfOpen() {
-	r.halfOpen.Add(-1)
-	r.metrics.halfOpen.Dec()
 }
 
 func (r *Relay) add(c *circuit) {
