@@ -144,7 +144,7 @@ func (p *pool[T]) reachable(id identity.NodeID) {
 
 // wait returns when no attempt is under way.
 func (p *pool[T]) wait() {
-	p.mu.Lock() // join starts none after the endpoint's context is done
+	p.mu.Lock()   // join starts none after the endpoint's context is done
 	p.mu.Unlock() //lint:ignore SA2001 whoever held the lock has added to wg
 	p.wg.Wait()
 }
