@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/mdp/qrterminal/v3"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
@@ -83,18 +84,24 @@ func newRestore(o *options) *cobra.Command {
 }
 
 func newID(o *options) *cobra.Command {
-	return &cobra.Command{
+	var qr bool
+	cmd := &cobra.Command{
 		Use:   "id",
 		Short: "Print the account's ID",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.withSession(cmd.Context(), func(_ context.Context, s session) error {
+				if qr && !o.json {
+					qrterminal.GenerateHalfBlock(s.ID(), qrterminal.M, o.out)
+				}
 				return o.print(struct {
 					ID string `json:"id"`
 				}{s.ID()}, s.ID())
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&qr, "qr", false, "show it as a QR code as well")
+	return cmd
 }
 
 func networkFlags(cmd *cobra.Command, network, name *string) {
