@@ -60,18 +60,18 @@ func TestUsesAreKeptApart(t *testing.T) {
 	befriend(alice, bob)
 	for _, ch := range alice.allChannels() {
 		in := conversationInbox{ch}
-		a, _, err := alice.readTarget(in, ch.period(s.now()), 0)
+		a, _, err := alice.readTarget(in, ch.period(s.now(), false), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, _, err := alice.readTarget(in, ch.period(s.now()), 1)
+		b, _, err := alice.readTarget(in, ch.period(s.now(), false), 1)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if a.route.iso == b.route.iso || a.route.iso.Purpose != circuit.Receive || b.route.iso.Purpose != circuit.Receive {
 			t.Errorf("the two subscriptions of a mailbox use %+v and %+v", a.route.iso, b.route.iso)
 		}
-		d, err := alice.destination(ch, vault.OutboxMessage, ch.period(s.now()))
+		d, err := alice.destination(ch, vault.OutboxMessage, ch.period(s.now(), true))
 		if err != nil || d.route.iso.Purpose != circuit.Send {
 			t.Errorf("a message leaves over %+v, %v", d.route.iso, err)
 		}
@@ -309,7 +309,7 @@ func TestNothingTellsWhoTalksToWhom(t *testing.T) {
 	}
 	for _, ch := range alice.allChannels() {
 		for _, out := range []bool{true, false} {
-			box, err := ch.box(ch.period(s.now()), out)
+			box, err := ch.box(ch.period(s.now(), out), out)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -98,16 +98,14 @@ func (ch *channel) owner(p identity.Period) (suite.Signer, error) {
 	return s, nil
 }
 
-func (ch *channel) period(now time.Time) identity.Period {
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	return ch.secret.Period(now)
+// period returns a direction's period: the one that we write in, or read.
+// The phases never change, so it needs no lock.
+func (ch *channel) period(now time.Time, out bool) identity.Period {
+	return ch.secret.Period(now, ch.initiator == out)
 }
 
-func (ch *channel) ends(p identity.Period) time.Time {
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	return ch.secret.Ends(p)
+func (ch *channel) ends(p identity.Period, out bool) time.Time {
+	return ch.secret.Ends(p, ch.initiator == out)
 }
 
 // advance erases secrets that nothing can need any more, in memory and in the

@@ -231,7 +231,7 @@ func (c *Client) invite(tx *vault.Tx, peer suite.VerifyKey, p identity.Period, c
 	}
 	row := vault.Conversation{
 		ID: secret.ID(), Peer: peer, Created: o.Created, Initiator: true, Base: card.Base, Device: card.Subject.Device,
-		ReadPeriod: uint64(secret.Period(now.Add(-firstGap))), Secret: secret.Encode(),
+		ReadPeriod: uint64(secret.Period(now.Add(-firstGap), false)), Secret: secret.Encode(),
 	}
 	row.ReadPeriod = max(row.ReadPeriod, uint64(secret.Oldest()))
 	loc, err := mailbox.FrontDoor(peer, p)

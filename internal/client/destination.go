@@ -20,7 +20,7 @@ func (c *Client) presentPeriod(ch *channel, kind vault.OutboxKind, now time.Time
 	if kind == vault.OutboxFirst {
 		return identity.PeriodAt(now)
 	}
-	return ch.period(now)
+	return ch.period(now, true)
 }
 
 func (c *Client) destination(ch *channel, kind vault.OutboxKind, p identity.Period) (d destination, err error) {
@@ -33,7 +33,7 @@ func (c *Client) destination(ch *channel, kind vault.OutboxKind, p identity.Peri
 	}
 	box, err := ch.box(p, true)
 	d.loc, d.write, d.key = box.Locator, box.Write, box.Key
-	d.until = ch.ends(p).Add(mailbox.MaxTTL)
+	d.until = ch.ends(p, true).Add(mailbox.MaxTTL)
 	return d, err
 }
 

@@ -116,7 +116,7 @@ func (c *Client) join(tx *vault.Tx, intro *identity.Introduction, o *opening, se
 		return nil, nil
 	}
 	now := c.now()
-	if _, err := secret.Box(secret.Period(now.Add(overlap)), true, c.persona.Base().Public()); err != nil {
+	if _, err := secret.Box(secret.Period(now.Add(overlap), true), true, c.persona.Base().Public()); err != nil {
 		c.unreadable(err) // a period far in the past: its steps would have no end
 		return nil, nil
 	}
@@ -129,7 +129,7 @@ func (c *Client) join(tx *vault.Tx, intro *identity.Introduction, o *opening, se
 		Created: min(o.Created, now.UnixMilli()),
 		Base:    intro.Base, Device: intro.Subject.Device, Secret: secret.Encode(),
 	}
-	start := secret.Period(time.UnixMilli(row.Created).Add(-firstGap))
+	start := secret.Period(time.UnixMilli(row.Created).Add(-firstGap), true)
 	row.ReadPeriod = uint64(max(start, secret.Oldest()))
 	if err := tx.SetConversation(row); err != nil {
 		return nil, err

@@ -36,8 +36,10 @@ func (i conversationInbox) id() [32]byte { return i.channel.id }
 
 func (i conversationInbox) box(p identity.Period) (mailbox.Locator, time.Time, suite.Key, error) {
 	b, err := i.channel.box(p, false)
-	return b.Locator, i.ends(p).Add(mailbox.MaxTTL), b.Key, err
+	return b.Locator, i.ends(p, false).Add(mailbox.MaxTTL), b.Key, err
 }
+
+func (i conversationInbox) period(now time.Time) identity.Period { return i.channel.period(now, false) }
 
 func (i conversationInbox) credential(p identity.Period) (credential, error) {
 	s, err := i.owner(p)

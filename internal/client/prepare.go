@@ -36,8 +36,8 @@ func (c *Client) prepareLoop() {
 func (c *Client) prepareAll() (first error) {
 	now := c.now()
 	for _, ch := range c.allChannels() {
-		current := ch.period(now)
-		for _, p := range []identity.Period{current, ch.period(now.Add(openAhead))} {
+		current := ch.period(now, true)
+		for _, p := range []identity.Period{current, ch.period(now.Add(openAhead), true)} {
 			if err := c.prepare(ch, p); err != nil && !errors.Is(err, mailbox.ErrErased) && first == nil {
 				first = err
 			}

@@ -240,7 +240,7 @@ func (c *Client) seal(tx *vault.Tx, conv vault.Conversation, kind vault.OutboxKi
 		return err
 	}
 	now := c.now()
-	p := ch.period(now)
+	p := ch.period(now, true)
 	box, err := ch.box(p, true)
 	if err != nil {
 		return err

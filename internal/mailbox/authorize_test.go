@@ -77,7 +77,7 @@ func refusals() map[string]refusal {
 		"sync mailbox":    {put(func(_ *world, p *Put) { p.Kind = KindSync }), nil, ErrForbidden},
 		"file mailbox":    {put(func(_ *world, p *Put) { p.Kind = KindFile }), nil, ErrForbidden},
 		"unknown kind":    {put(func(_ *world, p *Put) { p.Kind = 77 }), nil, ErrForbidden},
-		"period too far":  {put(func(_ *world, p *Put) { p.Period += MaxPeriodsAhead + 1 }), nil, ErrExpired},
+		"period too far":  {put(func(_ *world, p *Put) { p.Period += MaxPeriodsAhead + 2 }), nil, ErrExpired},
 		"period too old":  {put(func(_ *world, p *Put) { p.Period -= MaxPeriodsBehind + 1 }), nil, ErrExpired},
 		"period overflow": {put(func(_ *world, p *Put) { p.Period = 1<<64 - 1 }), nil, ErrExpired},
 

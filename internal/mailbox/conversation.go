@@ -31,7 +31,7 @@ const (
 // earlier (spec/mailbox.md §5.6). It is not safe for concurrent use.
 type Conversation struct {
 	id        [ConversationIDSize]byte
-	phase     uint32 // seconds by which its periods begin later than everyone's
+	phases    [2]time.Duration // by which the periods of each direction begin later than everyone's
 	period    identity.Period
 	secret    [suite.KeySize]byte // of period
 	refreshes []refresh           // of later periods, ascending
@@ -45,29 +45,40 @@ type refresh struct {
 // NewConversation makes a fresh secret that starts at now.
 func NewConversation(rand io.Reader, now time.Time) (*Conversation, error) {
 	c := &Conversation{}
-	var phase [8]byte
-	for _, b := range [][]byte{c.id[:], c.secret[:], phase[:]} {
+	for _, b := range [][]byte{c.id[:], c.secret[:]} {
 		if _, err := io.ReadFull(rand, b); err != nil {
 			return nil, err
 		}
 	}
-	c.phase = uint32(binary.BigEndian.Uint64(phase[:]) % periodSeconds)
-	c.period = c.Period(now)
+	c.derivePhases()
+	c.period = min(c.Period(now, true), c.Period(now, false))
 	return c, nil
 }
 
-// ID names the conversation to its two parties; no mailbox shows it.
-func (c *Conversation) ID() [ConversationIDSize]byte { return c.id }
-
-// Period returns the conversation's period at now. Each begins at a phase that
-// only the parties know, so that mailboxes do not change at one moment.
-func (c *Conversation) Period(now time.Time) identity.Period {
-	return identity.PeriodAt(now.Add(-time.Duration(c.phase) * time.Second))
+// derivePhases computes the phases, which stay while the secret moves on.
+func (c *Conversation) derivePhases() {
+	for i, initiator := range []bool{true, false} {
+		b := suite.Derive(c.id[:], labelConvPhase, 8, direct(initiator))
+		c.phases[i] = time.Duration(binary.BigEndian.Uint64(b)%periodSeconds) * time.Second
+	}
 }
 
-// Ends returns when period p gives way to the next.
-func (c *Conversation) Ends(p identity.Period) time.Time {
-	return p.End().Add(time.Duration(c.phase) * time.Second)
+func (c *Conversation) phase(initiator bool) time.Duration { return c.phases[direct(initiator)[0]] }
+
+// ID names the conversation to its two parties; no mailbox shows it, and since
+// the phases follow from it, nothing else may.
+func (c *Conversation) ID() [ConversationIDSize]byte { return c.id }
+
+// Period returns a direction's period at now, with initiator as for Box. Each
+// direction's periods begin at a phase of their own that only the parties know,
+// so that mailboxes do not change at one moment, nor the two together.
+func (c *Conversation) Period(now time.Time, initiator bool) identity.Period {
+	return identity.PeriodAt(now.Add(-c.phase(initiator)))
+}
+
+// Ends returns when period p of a direction gives way to the next.
+func (c *Conversation) Ends(p identity.Period, initiator bool) time.Time {
+	return p.End().Add(c.phase(initiator))
 }
 
 // Oldest returns the earliest period whose secret is not erased.
@@ -75,7 +86,7 @@ func (c *Conversation) Oldest() identity.Period { return c.period }
 
 // Advance erases the secrets of periods from which nothing can still arrive.
 func (c *Conversation) Advance(now time.Time) error {
-	p := c.Period(now)
+	p := min(c.Period(now, true), c.Period(now, false))
 	if p < c.period+KeepPeriods {
 		return nil
 	}
@@ -95,9 +106,9 @@ func (c *Conversation) Advance(now time.Time) error {
 // Refresh mixes new randomness into the secret from period from on, so that
 // who held the earlier secret cannot follow. Both parties call it alike, with
 // a value that came through the ratchet. It is refused for periods that have a
-// refresh or are not later than the current one.
+// refresh or are not later than both directions' current one.
 func (c *Conversation) Refresh(from identity.Period, value [suite.KeySize]byte, now time.Time) error {
-	if from <= c.Period(now) {
+	if from <= max(c.Period(now, true), c.Period(now, false)) {
 		return fmt.Errorf("refresh: %w", ErrExpired)
 	}
 	if len(c.refreshes) >= MaxRefreshes {
@@ -195,7 +206,7 @@ func (c *Conversation) Invitation() []byte { return c.Encode() }
 // Encode returns the conversation, for storing or sending it encrypted.
 func (c *Conversation) Encode() []byte {
 	b := append([]byte{version}, c.id[:]...)
-	b = wire.AppendUint64(wire.AppendUint32(b, c.phase), uint64(c.period))
+	b = wire.AppendUint64(b, uint64(c.period))
 	b = append(append(b, c.secret[:]...), byte(len(c.refreshes)))
 	for _, r := range c.refreshes {
 		b = append(wire.AppendUint64(b, uint64(r.from)), r.value[:]...)
@@ -214,7 +225,8 @@ func ParseConversation(b []byte) (*Conversation, error) {
 	}
 	c := &Conversation{}
 	r.Fixed(c.id[:])
-	c.phase, c.period = r.Uint32(), identity.Period(r.Uint64())
+	c.derivePhases()
+	c.period = identity.Period(r.Uint64())
 	r.Fixed(c.secret[:])
 	n := int(r.Uint8())
 	if n > MaxRefreshes {
@@ -233,8 +245,8 @@ func ParseConversation(b []byte) (*Conversation, error) {
 	if err := finish(r, "conversation"); err != nil {
 		return nil, err
 	}
-	if uint64(c.phase) >= periodSeconds || c.period > maxPeriod {
-		return nil, fmt.Errorf("conversation: phase or period out of range: %w", ErrFormat)
+	if c.period > maxPeriod {
+		return nil, fmt.Errorf("conversation: period out of range: %w", ErrFormat)
 	}
 	return c, nil
 }
@@ -244,7 +256,7 @@ const maxPeriod = 1 << 32
 
 // Equal compares in constant time, refreshes apart.
 func (c *Conversation) Equal(o *Conversation) bool {
-	return c.phase == o.phase && c.period == o.period && c.id == o.id &&
+	return c.period == o.period && c.id == o.id &&
 		subtle.ConstantTimeCompare(c.secret[:], o.secret[:]) == 1
 }
 

@@ -21,7 +21,7 @@ func TestBothPartiesFindOneAnother(t *testing.T) {
 		if initiator {
 			recipient = w.bob
 		}
-		for p := w.conv.Period(w.now); p < w.conv.Period(w.now)+3; p++ {
+		for p := w.conv.Period(w.now, true); p < w.conv.Period(w.now, true)+3; p++ {
 			a := must(w.conv.Box(p, initiator, recipient.Base().Public()))
 			b := must(his.Box(p, initiator, recipient.Base().Public()))
 			if a.Locator != b.Locator || !a.Key.Equal(b.Key) || a.Write.Public() != b.Write.Public() {
@@ -48,7 +48,7 @@ func TestMailboxesCannotBeJoined(t *testing.T) {
 	}
 	for _, c := range []*Conversation{w.conv, second} {
 		for i := range identity.Period(3) {
-			p := c.Period(w.now) + i
+			p := c.Period(w.now, true) + i
 			add(must(c.Box(p, true, w.bob.Base().Public())))
 			add(must(c.Box(p, false, w.bob.Base().Public())))
 		}
@@ -117,7 +117,7 @@ func TestAddressCommitsToEveryField(t *testing.T) {
 
 func TestErasedSecretsStayErased(t *testing.T) {
 	w := newWorld(t)
-	start := w.conv.Period(w.now)
+	start := w.conv.Oldest()
 	old := must(w.conv.Box(start, true, w.bob.Base().Public()))
 	before := w.conv.Encode()
 	later := w.now.Add((KeepPeriods + 5) * identity.PeriodLength)
@@ -142,10 +142,10 @@ func TestErasedSecretsStayErased(t *testing.T) {
 	// What is left on disk holds neither the old secret nor what it derived;
 	// read as a state of the first period it leads elsewhere.
 	after := w.conv.Encode()
-	if bytes.Contains(after, before[45:77]) {
+	if bytes.Contains(after, before[41:73]) {
 		t.Fatal("the old secret is still there")
 	}
-	copy(after[37:45], before[37:45])
+	copy(after[33:41], before[33:41])
 	forged := must(ParseConversation(after))
 	if must(forged.Box(start, true, w.bob.Base().Public())).Locator == old.Locator {
 		t.Fatal("a later secret yields an earlier period")
@@ -154,14 +154,16 @@ func TestErasedSecretsStayErased(t *testing.T) {
 
 func TestAdvanceKeepsWhatMayStillArrive(t *testing.T) {
 	w := newWorld(t)
-	start := w.conv.Period(w.now)
-	// The last moment at which an envelope of the first period can wait.
-	last := w.conv.Ends(start).Add(MaxTTL - time.Second)
-	if err := w.conv.Advance(last); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.conv.Box(start, true, w.bob.Base().Public()); err != nil {
-		t.Fatalf("an envelope that still waits cannot be opened: %v", err)
+	for _, initiator := range []bool{true, false} {
+		c := must(ParseConversation(w.conv.Encode()))
+		start := c.Period(w.now, initiator)
+		// The last moment at which an envelope of the first period can wait.
+		if err := c.Advance(c.Ends(start, initiator).Add(MaxTTL - time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Box(start, initiator, w.bob.Base().Public()); err != nil {
+			t.Fatalf("an envelope that still waits cannot be opened: %v", err)
+		}
 	}
 	if err := w.conv.Advance(w.now.Add(-time.Hour)); err != nil {
 		t.Fatalf("clock set back: %v", err)
@@ -171,29 +173,40 @@ func TestAdvanceKeepsWhatMayStillArrive(t *testing.T) {
 	}
 }
 
-func TestPhaseIsTheConversationsOwn(t *testing.T) {
+// TestPhaseIsTheDirectionsOwn: members that see mailboxes end and others begin
+// must not find the two directions of a conversation by their common moment.
+func TestPhaseIsTheDirectionsOwn(t *testing.T) {
 	w := newWorld(t)
 	phases := map[time.Duration]bool{}
 	r := newStream("phases")
 	for range 20 {
 		c := must(NewConversation(r, w.now))
-		p := c.Period(w.now)
-		if !c.Ends(p).After(w.now) || c.Ends(p-1).After(w.now) {
-			t.Fatal("now is not in its period")
+		for _, initiator := range []bool{true, false} {
+			p := c.Period(w.now, initiator)
+			if p < c.Oldest() {
+				t.Fatal("the present is erased from the start")
+			}
+			if !c.Ends(p, initiator).After(w.now) || c.Ends(p-1, initiator).After(w.now) {
+				t.Fatal("now is not in its period")
+			}
+			if c.Period(c.Ends(p, initiator), initiator) != p+1 || c.Period(c.Ends(p, initiator).Add(-time.Second), initiator) != p {
+				t.Fatal("edges of a period")
+			}
+			phases[c.Ends(p, initiator).Sub(p.End())] = true
 		}
-		if c.Period(c.Ends(p)) != p+1 || c.Period(c.Ends(p).Add(-time.Second)) != p {
-			t.Fatal("edges of a period")
+		his := must(ConversationFromInvitation(c.Invitation()))
+		if his.Ends(1000, false) != c.Ends(1000, false) || his.Ends(1000, true) != c.Ends(1000, true) {
+			t.Fatal("the two sides disagree on a phase")
 		}
-		phases[c.Ends(p).Sub(p.End())] = true
 	}
-	if len(phases) < 15 {
-		t.Fatalf("20 conversations have %d phases", len(phases))
+	if len(phases) < 35 {
+		t.Fatalf("20 conversations of two directions have %d phases", len(phases))
 	}
 }
 
 func TestRefresh(t *testing.T) {
 	w := newWorld(t)
-	now := w.conv.Period(w.now)
+	now := max(w.conv.Period(w.now, true), w.conv.Period(w.now, false))
 	his, thief := must(ParseConversation(w.conv.Encode())), must(ParseConversation(w.conv.Encode()))
 	value := [suite.KeySize]byte{1, 2, 3}
 	for _, c := range []*Conversation{w.conv, his} {
@@ -256,8 +269,7 @@ func TestParseConversationRefuses(t *testing.T) {
 		"version":             {with(0, 2), ErrVersion},
 		"cut":                 {enc[:40], ErrFormat},
 		"trailing":            {append(bytes.Clone(enc), 0), ErrFormat},
-		"phase":               {with(33, 0xff), ErrFormat},
-		"period":              {with(37, 0xff), ErrFormat},
+		"period":              {with(33, 0xff), ErrFormat},
 		"many refreshes":      {with(len(enc)-1, MaxRefreshes+1), ErrFormat},
 		"refreshes unordered": {unordered, ErrFormat},
 	} {
@@ -265,7 +277,7 @@ func TestParseConversationRefuses(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", name, err, tc.want)
 		}
 	}
-	if _, err := w.conv.Box(w.conv.Period(w.now), true, suite.VerifyKey{1}); !errors.Is(err, identity.ErrKey) {
+	if _, err := w.conv.Box(w.conv.Period(w.now, true), true, suite.VerifyKey{1}); !errors.Is(err, identity.ErrKey) {
 		t.Errorf("bad base key: got %v", err)
 	}
 }

@@ -106,7 +106,7 @@ func FuzzReceipt(f *testing.F) {
 func FuzzInvitation(f *testing.F) {
 	w := makeWorld()
 	f.Add(w.conv.Invitation())
-	if err := w.conv.Refresh(w.conv.Period(w.now)+2, [suite.KeySize]byte{4}, w.now); err != nil {
+	if err := w.conv.Refresh(w.conv.Period(w.now, true)+2, [suite.KeySize]byte{4}, w.now); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(w.conv.Encode())
@@ -121,6 +121,6 @@ func FuzzInvitation(f *testing.F) {
 		if err := c.Advance(w.now); err != nil {
 			return
 		}
-		_, _ = c.Box(c.Period(w.now), true, w.bob.Base().Public())
+		_, _ = c.Box(c.Period(w.now, true), true, w.bob.Base().Public())
 	})
 }

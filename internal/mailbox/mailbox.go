@@ -43,6 +43,7 @@ const (
 	labelReplyKey     suite.Label = suite.LabelPrefix + "mailbox/seal/reply"
 	labelNextKey      suite.Label = suite.LabelPrefix + "mailbox/seal/next"
 	labelNonce        suite.Label = suite.LabelPrefix + "mailbox/seal/nonce"
+	labelConvPhase    suite.Label = suite.LabelPrefix + "mailbox/conversation/phase"
 	labelConvStep     suite.Label = suite.LabelPrefix + "mailbox/conversation/step"
 	labelConvWrite    suite.Label = suite.LabelPrefix + "mailbox/conversation/write"
 	labelConvKey      suite.Label = suite.LabelPrefix + "mailbox/conversation/key"

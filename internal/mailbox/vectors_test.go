@@ -63,6 +63,7 @@ type conversationVector struct {
 	RecipientBase string `json:"recipient_base"`
 	Period        uint64 `json:"period"`
 	Initiator     bool   `json:"initiator_writes"`
+	Begins        uint64 `json:"begins"`
 	Owner         string `json:"owner"`
 	Write         string `json:"write"`
 	Key           string `json:"key"`
@@ -241,7 +242,7 @@ func makeRequestVectors(w *world) (out []messageVector) {
 
 func makeConversationVectors(w *world) (out []conversationVector) {
 	refreshed := must(ParseConversation(w.conv.Encode()))
-	p := w.conv.Period(w.now)
+	p := max(w.conv.Period(w.now, true), w.conv.Period(w.now, false))
 	if err := refreshed.Refresh(p+1, [suite.KeySize]byte{7}, w.now); err != nil {
 		panic(err)
 	}
@@ -254,7 +255,7 @@ func makeConversationVectors(w *world) (out []conversationVector) {
 				Invitation: hex.EncodeToString(c.Invitation()), RecipientBase: w.bob.Base().Public().String(),
 				Period: uint64(at), Initiator: initiator, Owner: box.Locator.Owner.String(),
 				Write: hex.EncodeToString(box.Write.Seed()), Key: hex.EncodeToString(box.Key.Bytes()),
-				Address: addr.String(),
+				Begins: uint64(c.Ends(at-1, initiator).Unix()), Address: addr.String(),
 			})
 		}
 	}

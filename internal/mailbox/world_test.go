@@ -72,11 +72,11 @@ func (w *world) period() identity.Period { return identity.PeriodAt(w.now) }
 
 // box is the mailbox in which bob reads what alice, the initiator, writes.
 func (w *world) box() Box {
-	return must(w.conv.Box(w.conv.Period(w.now), true, w.bob.Base().Public()))
+	return must(w.conv.Box(w.conv.Period(w.now, true), true, w.bob.Base().Public()))
 }
 
 func (w *world) owner() suite.Signer {
-	return must(w.conv.Owner(w.conv.Period(w.now), true, w.bob.Base()))
+	return must(w.conv.Owner(w.conv.Period(w.now, true), true, w.bob.Base()))
 }
 
 func (w *world) terms() Terms {
