@@ -39,11 +39,16 @@ func runNode(dir string) int {
 	return 0
 }
 
-// memoryPiece is how much of a memory is looked at together.
-const memoryPiece = 4 << 20
+const (
+	// memoryPiece is how much of a memory is looked at together.
+	memoryPiece = 4 << 20
+	// shadowSize is more than any part of a node's memory, but for the shadow
+	// that a race detector keeps.
+	shadowSize = 4 << 30
+)
 
-// searchMemory searches all that a process, which this one started, can write
-// to, while it runs.
+// searchMemory searches all that a process, which this one started, has written
+// to its memory, while it runs.
 func searchMemory(pid int, s *searcher) (map[string]bool, error) {
 	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
 	if err != nil {
@@ -54,6 +59,11 @@ func searchMemory(pid int, s *searcher) (map[string]bool, error) {
 		return nil, err
 	}
 	defer mem.Close()
+	pages, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", pid))
+	if err != nil {
+		return nil, err
+	}
+	defer pages.Close()
 	found := map[string]bool{}
 	piece := make([]byte, memoryPiece)
 	lines := bufio.NewScanner(bytes.NewReader(maps))
@@ -63,19 +73,41 @@ func searchMemory(pid int, s *searcher) (map[string]bool, error) {
 		if _, err := fmt.Sscanf(lines.Text(), "%x-%x %s", &from, &to, &mode); err != nil {
 			return nil, err
 		}
-		if !strings.HasPrefix(mode, "rw") {
+		if !strings.HasPrefix(mode, "rw") || to-from > shadowSize {
 			continue
 		}
-		for from < to {
-			n, _ := mem.ReadAt(piece[:min(to-from, memoryPiece)], int64(from))
-			s.find(piece[:n], found)
-			if n < memoryPiece { // the end, or gone since it was listed
-				break
+		for _, run := range touched(pages, from, to) {
+			for from, to := run[0], run[1]; from < to; {
+				n, _ := mem.ReadAt(piece[:min(to-from, memoryPiece)], int64(from))
+				s.find(piece[:n], found)
+				if n < memoryPiece { // the end, or gone since it was listed
+					break
+				}
+				from += uint64(n - s.longest) // a needle may lie across
 			}
-			from += uint64(n - s.longest) // a needle may lie across
 		}
 	}
 	return found, lines.Err()
+}
+
+// touched returns the runs of pages between two addresses that are in memory or
+// swapped out; others hold zeros.
+func touched(pagemap *os.File, from, to uint64) (runs [][2]uint64) {
+	size := uint64(os.Getpagesize())
+	entries := make([]byte, (to-from)/size*8)
+	n, _ := pagemap.ReadAt(entries, int64(from/size*8))
+	for i := 0; i+8 <= n; i += 8 {
+		if entries[i+7]>>6 == 0 { // neither present nor swapped
+			continue
+		}
+		page := from + uint64(i/8)*size
+		if last := len(runs) - 1; last >= 0 && runs[last][1] == page {
+			runs[last][1] += size
+		} else {
+			runs = append(runs, [2]uint64{page, page + size})
+		}
+	}
+	return runs
 }
 
 // TestCuriousMemory runs every node as a process of its own and reads all their
