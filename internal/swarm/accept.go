@@ -29,7 +29,9 @@ func (s *Swarm) accept(ctx context.Context, req mailbox.Request) error {
 		if err := mailbox.Authorize(r, s.copied(s.cfg.Now())); err != nil {
 			return err
 		}
-		return storeError(s.cfg.Store.Delete(ctx, tombstoneOf(r)))
+		d := tombstoneOf(r)
+		d.Replica = true
+		return storeError(s.cfg.Store.Delete(ctx, d))
 	default:
 		return fmt.Errorf("copy of this request: %w", mailbox.ErrForbidden)
 	}

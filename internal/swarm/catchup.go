@@ -8,6 +8,7 @@ import (
 
 	"sotto/internal/mailbox"
 	"sotto/internal/swarm/store"
+	"sotto/internal/wire"
 )
 
 // catchUpLoop tails a peer's replication log: when the stream to it stands,
@@ -50,6 +51,7 @@ func (p *peer) tail(ctx context.Context) error {
 // entries that were settled, so an error costs nothing.
 func (p *peer) follow(ctx context.Context) error {
 	st := p.s.cfg.Store
+	restarted := false
 	for {
 		incarnation, since, err := st.PeerCursor(p.id)
 		if err != nil {
@@ -63,6 +65,13 @@ func (p *peer) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		// A log goes forward, and begins anew once at most while we look.
+		switch {
+		case page.incarnation == incarnation && page.more && page.next <= since,
+			page.incarnation != incarnation && restarted:
+			return protocol("log that goes in circles", wire.ErrTooLong)
+		}
+		restarted = restarted || page.incarnation != incarnation
 		if err := p.settle(ctx, page.entries); err != nil {
 			return err
 		}

@@ -46,8 +46,10 @@ const (
 	peerQueueBytes = 8 << 20
 	// peerPending bounds calls that a peer hasn't answered.
 	peerPending = 1024
-	// peerServing bounds calls in work for one peer.
+	// peerServing bounds calls in work on one stream of a peer.
 	peerServing = 64
+	// peerStreams bounds the streams of one peer, each with that many calls.
+	peerStreams = 2
 	// callTimeout is after how long without an answer a peer counts as dead.
 	callTimeout = 10 * time.Second
 	// dialTimeout bounds connecting; backoffMin and backoffMax what follows.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,6 +46,31 @@ type peer struct {
 	down   bool // neither connected nor connecting
 	bytes  int  // waiting in queue
 	missed bool // a change was not sent: tell it to look at our log
+
+	// served are the streams on which it calls us, oldest first; under mu.
+	served []io.Closer
+}
+
+// serving counts a stream on which the peer calls us. A peer needs one, and
+// another when it has lost one and we don't know yet: the oldest of more is cut.
+func (p *peer) serving(c io.Closer) {
+	p.mu.Lock()
+	p.served = append(p.served, c)
+	var oldest io.Closer
+	if len(p.served) > peerStreams {
+		oldest = p.served[0]
+		p.served = slices.Delete(p.served, 0, 1)
+	}
+	p.mu.Unlock()
+	if oldest != nil {
+		cut(oldest)
+	}
+}
+
+func (p *peer) servedOut(c io.Closer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.served = slices.DeleteFunc(p.served, func(x io.Closer) bool { return x == c })
 }
 
 func newPeer(s *Swarm, id identity.NodeID) *peer {

@@ -28,6 +28,8 @@ func (s *Swarm) servePeer(from identity.NodeID, rwc io.ReadWriteCloser, w *watch
 		return err
 	}
 	w.stop()
+	p.serving(rwc)
+	defer p.servedOut(rwc)
 	ps := &peerStream{s: s, p: p, rwc: rwc, watch: w, slots: make(chan struct{}, peerServing)}
 	return ps.serve()
 }

@@ -179,7 +179,20 @@ func (s *Swarm) fetch(r *mailbox.Fetch) (mailbox.Response, error) {
 
 func (s *Swarm) delete(ctx context.Context, r *mailbox.Delete) (mailbox.Response, error) {
 	d := tombstoneOf(r)
-	_, err := s.agree(ctx, proposal{
+	// Ask first: whoever opened no mailbox has nothing to delete, and its
+	// tombstones would be room that nobody worked for.
+	_, _, err := s.cfg.Store.Mailbox(d.Address)
+	if errors.Is(err, store.ErrNotOpen) {
+		s.refresh(ctx)
+		_, _, err = s.cfg.Store.Mailbox(d.Address)
+	}
+	switch {
+	case errors.Is(err, store.ErrNotOpen):
+		return nil, s.notOpen()
+	case err != nil:
+		return nil, storeError(err)
+	}
+	_, err = s.agree(ctx, proposal{
 		op:    opDelete,
 		body:  d.Proof,
 		local: func() error { return s.cfg.Store.Delete(ctx, d) },

@@ -64,10 +64,11 @@ func (c *clientStream) subscribe(req *mailbox.Subscribe, stamp mailbox.Stamp, se
 		return c.reply(sealer, refusal(err))
 	}
 	defer c.s.subs.remove(sub)
-	if err := c.reply(sealer, &mailbox.Subscribed{}); err != nil {
+	err = c.reply(sealer, &mailbox.Subscribed{})
+	sub.begin(err == nil)
+	if err != nil {
 		return err
 	}
-	sub.kick()
 	// The stream says nothing more; when it ends, so does the subscription.
 	if _, err := wire.ReadFrame(c.rwc, 0); err != nil {
 		return err
@@ -106,7 +107,8 @@ func (c *clientStream) prove(req *mailbox.Subscribe, stamp mailbox.Stamp, sealer
 }
 
 func (t *subscriptions) add(c *clientStream, req *mailbox.Subscribe, sealer *mailbox.ReplySealer) (*subscription, error) {
-	sub := &subscription{c: c, address: req.Address(), sealer: sealer}
+	// Running already: what comes from now on is pushed, but after Subscribed.
+	sub := &subscription{c: c, address: req.Address(), sealer: sealer, running: true}
 	sub.idle.L = &sub.mu
 	sub.generation, sub.seq = c.s.position(req.Cursor)
 	t.mu.Lock()
@@ -166,6 +168,17 @@ func (sub *subscription) kick() {
 	}
 	sub.running = true
 	go sub.push() // awaited by subscriptions.remove
+}
+
+// begin lets the pusher of a new subscription run, once its stream is free.
+func (sub *subscription) begin(ok bool) {
+	if ok {
+		go sub.push() // awaited by subscriptions.remove
+		return
+	}
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	sub.running = false
 }
 
 func (sub *subscription) push() {

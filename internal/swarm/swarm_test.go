@@ -3,6 +3,7 @@ package swarm
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,8 @@ import (
 	"sotto/internal/identity"
 	"sotto/internal/mailbox"
 	"sotto/internal/suite"
+	"sotto/internal/swarm/store"
+	"sotto/internal/wire"
 )
 
 func TestPutFetchDelete(t *testing.T) {
@@ -381,6 +384,107 @@ func TestOddStreams(t *testing.T) {
 	junk.write(frame)
 	if _, err := mailbox.ParseKeysReply(junk.read()); err != nil {
 		t.Errorf("a request that does not open: %v", err)
+	}
+}
+
+// TestPushWaitsForSubscribed lets an envelope come while Subscribed is on its
+// way: both are sealed in one context and must leave in order.
+func TestPushWaitsForSubscribed(t *testing.T) {
+	w := newWorld(t, 5)
+	c, b := w.client(w.nodes[0]), newBox(w)
+	c.open(b, 1<<20)
+	sub := w.client(w.nodes[0])
+	req := &mailbox.Subscribe{Locator: b.Locator}
+	frame, opener := sub.seal(req, nil)
+	sub.write(frame)
+	resp := must(result(opener.Open(sub.read())))
+	sub.write(must(opener.SealNext(req.Prove(b.owner, nil, sub.n.id, resp.(*mailbox.Challenge)))))
+	subs := w.nodes[0].swarm.subs
+	eventually(t, "the subscription", func() bool { return subs.len() == 1 })
+	// Subscribed is not read yet.
+	d := c.send(b, randomEnvelope(4096))
+	if _, err := result(opener.Open(sub.read())); err != nil {
+		t.Fatal(err)
+	}
+	if p := sub.next(opener); p.Item.Digest != d {
+		t.Error("another envelope was pushed")
+	}
+}
+
+func TestNobodyDeletesFromAnUnopenedMailbox(t *testing.T) {
+	w := newWorld(t, 5)
+	c, b := w.client(w.nodes[0]), newBox(w)
+	if err := c.delete(b, b.owner, mailbox.Digest{1}); !errors.Is(err, mailbox.ErrNotOpen) {
+		t.Errorf("delete from no mailbox: %v", err)
+	}
+	stone := &mailbox.Delete{Locator: b.Locator, Digests: []mailbox.Digest{{1}}, Expiry: uint64(w.now().Unix()) + 86400}
+	stone.Sign(b.owner, nil)
+	if err := w.nodes[1].swarm.accept(context.Background(), stone); !errors.Is(err, mailbox.ErrNotOpen) {
+		t.Errorf("copy of it: %v", err)
+	}
+}
+
+// TestPeerStreamsAreBounded lets a member open one stream after another.
+func TestPeerStreamsAreBounded(t *testing.T) {
+	w := newWorld(t, 5)
+	from, to := w.nodes[1], w.nodes[0]
+	var open []io.ReadWriteCloser
+	for range peerStreams + 3 {
+		rwc := must(w.connect(from.id, to.id))
+		defer rwc.Close()
+		hello := wire.AppendVec32([]byte{StreamPeer}, encodeHello(from.key, to.id, w.now()))
+		nudge := wire.AppendVec32(nil, encodeCall(opNudge, 1, nil))
+		_ = must(rwc.Write(hello))
+		_ = must(rwc.Write(nudge))
+		if _, err := wire.ReadFrame(rwc, maxPeerFrame); err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, rwc)
+	}
+	for i, rwc := range open[:len(open)-peerStreams] {
+		if _, err := rwc.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("stream %d: %v", i, err)
+		}
+	}
+	last := open[len(open)-1]
+	_ = must(last.Write(wire.AppendVec32(nil, encodeCall(opNudge, 2, nil))))
+	if _, err := wire.ReadFrame(last, maxPeerFrame); err != nil {
+		t.Errorf("the newest stream: %v", err)
+	}
+}
+
+// TestLogInCirclesIsLeft tails a member whose log has no end.
+func TestLogInCirclesIsLeft(t *testing.T) {
+	w := newWorld(t, 5)
+	s := w.nodes[0].swarm
+	entry := store.LogEntry{Seq: 1, Kind: store.KindEnvelope, Expiry: 1}
+	for name, page := range map[string]func(n uint64) logPage{
+		"the same again":  func(uint64) logPage { return logPage{incarnation: 7, next: 1} },
+		"ever new begins": func(n uint64) logPage { return logPage{incarnation: n, next: 1} },
+	} {
+		p := newPeer(s, identity.NodeID{9})
+		ctx, cancel := context.WithCancel(context.Background())
+		answered := make(chan struct{})
+		go func() {
+			defer close(answered)
+			for n := uint64(1); ; n++ {
+				select {
+				case c := <-p.queue:
+					out := page(n)
+					out.more, out.entries = true, []store.LogEntry{entry}
+					c.done(out.encode(), nil)
+				case <-ctx.Done():
+					return
+				}
+			}
+		}()
+		limit, stop := context.WithTimeout(ctx, patience)
+		if err := p.tail(limit); !errors.Is(err, ErrProtocol) {
+			t.Errorf("%s: %v", name, err)
+		}
+		stop()
+		cancel()
+		<-answered
 	}
 }
 

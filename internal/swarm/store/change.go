@@ -37,7 +37,17 @@ type Tombstone struct {
 	Digests []Digest
 	Expiry  uint64
 	Proof   []byte
+	// Replica marks what another member accepted, as in Envelope.
+	Replica bool
 }
+
+// cost is what a tombstone takes of its mailbox while it lives: what it deletes
+// makes room for more, and would otherwise pay for any number of tombstones.
+func (d *Tombstone) cost() uint64 {
+	return tombstoneCost(len(d.Digests), len(d.Proof))
+}
+
+func tombstoneCost(digests, proof int) uint64 { return uint64(digests*digestBytes + proof) }
 
 // Stored says what a Put did.
 type Stored struct {
@@ -156,7 +166,8 @@ func (s *Store) room(m mailboxRow, e *Envelope, stored uint64) error {
 }
 
 // Delete records a tombstone and takes its envelopes away. It returns once that
-// is on disk; their bytes leave the files with the next Purge.
+// is on disk; their bytes leave the files with the next Purge. It returns
+// ErrNotOpen or ErrQuota when there is no room for the tombstone.
 func (s *Store) Delete(ctx context.Context, d Tombstone) error {
 	if len(d.Digests) > MaxTombstoneDigests || len(d.Proof) > MaxProof {
 		return ErrTooLarge
@@ -168,7 +179,14 @@ func (t *tx) bury(d Tombstone) error {
 	if _, err := t.get(keyTombstone(d.Address, d.ID)); !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	expiry := d.Expiry
+	m, err := t.mailbox(d.Address)
+	if errors.Is(err, ErrNotFound) {
+		return ErrNotOpen
+	}
+	if err != nil {
+		return err
+	}
+	expiry, freed := d.Expiry, map[uint64]uint64{}
 	rows := make([]digestRow, len(d.Digests))
 	for i, dg := range d.Digests {
 		row, err := t.digest(d.Address, dg)
@@ -185,8 +203,14 @@ func (t *tx) bury(d Tombstone) error {
 				return err
 			}
 			expiry = max(expiry, x.expiry)
+			freed[row.seq] = uint64(x.size)
 		}
 	}
+	if !d.fits(m, freed) {
+		return ErrQuota
+	}
+	m.used += d.cost()
+	t.set(keyMailbox(d.Address), m.encode())
 	for i, dg := range d.Digests {
 		if rows[i].seq != 0 {
 			t.remove(d.Address, rows[i].seq)
@@ -199,6 +223,21 @@ func (t *tx) bury(d Tombstone) error {
 	seq := t.log(KindTombstone, d.Address, d.ID, expiry)
 	t.set(keyTombstone(d.Address, d.ID), tombstoneRow{log: seq, expiry: expiry, digests: d.Digests, proof: d.Proof}.encode())
 	return nil
+}
+
+// fits reports whether there is room for a tombstone once what it deletes is
+// gone. It may pass the quota by as much again, so that a mailbox that is full
+// refuses envelopes before it refuses to be emptied.
+func (d *Tombstone) fits(m mailboxRow, freed map[uint64]uint64) bool {
+	quota := (1 + tombstoneSlack) * m.granted
+	if d.Replica {
+		quota = (replicaSlack + tombstoneSlack) * m.granted
+	}
+	used := m.used + d.cost()
+	for _, size := range freed {
+		used -= min(used, size)
+	}
+	return used <= quota
 }
 
 // remove takes an envelope's rows away and gives its room back to the mailbox.

@@ -131,6 +131,10 @@ func (t *tx) expireTombstone(expiry uint64, a Address, id Ref) {
 	t.del(keyTombstone(a, id))
 	t.unlog(row.log, KindTombstone, a, id, expiry)
 	t.mark(expiry)
+	if m, err := t.mailbox(a); err == nil {
+		m.used -= min(m.used, tombstoneCost(len(row.digests), len(row.proof)))
+		t.set(keyMailbox(a), m.encode())
+	}
 }
 
 // Purge makes what was deleted disappear from the files: it flushes the

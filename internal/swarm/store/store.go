@@ -45,7 +45,9 @@ const (
 	expireChunk       = 512 // index rows taken away in one batch
 	maxPageItems      = 1024
 	maxPageBytes      = 1 << 20
-	replicaSlack      = 2 // see Envelope.Replica
+	replicaSlack      = 2                      // see Envelope.Replica
+	tombstoneSlack    = 1                      // see Tombstone.fits
+	digestBytes       = 2*32 + 32 + 32 + 8 + 8 // a tombstoned digest's rows, and its place in two lists
 	bucketSeconds     = 3600
 	noExpiry          = ^uint64(0)
 	defaultStoreBytes = 64 << 30

@@ -217,6 +217,62 @@ func TestTombstoneWins(t *testing.T) {
 	}
 }
 
+// TestTombstonesNeedRoom deletes what never was, as often as it goes.
+func TestTombstonesNeedRoom(t *testing.T) {
+	s := open(t, vfs.NewMem())
+	ctx, a := context.Background(), address(1)
+	stone := func(n int, digests ...Digest) Tombstone {
+		if len(digests) == 0 {
+			digests = make([]Digest, MaxTombstoneDigests)
+			for i := range digests {
+				digests[i] = Digest{byte(i), byte(n)}
+			}
+		}
+		return Tombstone{Address: a, ID: Ref{byte(n)}, Digests: digests, Expiry: testExpiry, Proof: []byte("proof")}
+	}
+	if err := s.Delete(ctx, stone(0)); !errors.Is(err, ErrNotOpen) {
+		t.Errorf("tombstone in no mailbox: %v", err)
+	}
+	grant(t, s, a, 64<<10)
+	kept, copies := 0, 0
+	for n := range 200 {
+		switch err := s.Delete(ctx, stone(n)); {
+		case err == nil:
+			kept++
+		case !errors.Is(err, ErrQuota):
+			t.Fatal(err)
+		}
+	}
+	for n := range 200 {
+		d := stone(n)
+		d.Replica = true
+		if s.Delete(ctx, d) == nil {
+			copies++
+		}
+	}
+	if kept == 0 || kept > 4 || copies > 6 {
+		t.Errorf("%d tombstones and %d copies in a mailbox of 64 KiB", kept, copies)
+	}
+	// A full mailbox can be emptied: what a tombstone frees counts.
+	grant(t, s, address(2), 64<<10)
+	a = address(2)
+	for n := range 16 {
+		put(t, s, envelope(a, n, 4096, testExpiry))
+	}
+	for n := range 16 {
+		if err := s.Delete(ctx, stone(n, envelope(a, n, 4096, testExpiry).Digest)); err != nil {
+			t.Fatalf("tombstone %d: %v", n, err)
+		}
+	}
+	// The room comes back with the end of the tombstones.
+	if _, err := s.ExpireBefore(ctx, testExpiry); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 16 {
+		put(t, s, envelope(a, 100+n, 4096, farExpiry))
+	}
+}
+
 func TestLogAndRecords(t *testing.T) {
 	s := open(t, vfs.NewMem())
 	ctx, a := context.Background(), address(1)
