@@ -120,19 +120,23 @@ func (c *Client) putCard(p identity.Period, own *ownPeriod) (until time.Time, er
 	if err != nil {
 		return until, err
 	}
-	until = p.End().Add(overlap)
+	until = p.End().Add(cardOverlap)
 	if latest := c.now().Add(mailbox.MaxCardTTL); until.After(latest) {
 		until = latest
 	}
+	expiry := wholeHour(until)
 	t := target{route: c.publishRoute(p), loc: loc, bytes: cardBytes, until: until}
-	put := &mailbox.Put{Locator: loc, Expiry: uint64(until.Unix()), Envelope: sealed}
+	put := &mailbox.Put{Locator: loc, Expiry: expiry, Envelope: sealed}
 	put.Sign(own.secrets.Key, &own.secrets.Certificate)
-	_, err = c.put(c.ctx, t, func(context.Context, identity.NodeID) (*mailbox.Put, error) { return put, nil })
+	_, err = c.put(c.ctx, t, func(context.Context) (*mailbox.Put, error) { return put, nil })
 	if err != nil {
 		return until, err
 	}
 	return until, c.replaceCards(p, own, t, put)
 }
+
+// cardOverlap is how long a card outlives its period: overlap, to a whole hour.
+const cardOverlap = time.Hour
 
 // cardBytes is room for a card a device, and for those of earlier devices.
 const cardBytes = 64 << 10
@@ -162,9 +166,10 @@ func (c *Client) replaceCards(p identity.Period, own *ownPeriod, t target, put *
 	if err != nil || len(d.Digests) == 0 {
 		return err
 	}
+	d.Expiry = nextHour(min(d.Expiry, wholeHour(c.now().Add(mailbox.MaxCardTTL))))
 	d.Sign(own.secrets.Key, &own.secrets.Certificate)
 	_, err = c.each(c.ctx, t, func(ctx context.Context, n directory.Node) error {
-		_, err := c.call(ctx, t.route, n.ID, fixed(d))
+		_, err := c.call(ctx, t, n.ID, fixed(d))
 		return err
 	})
 	return err

@@ -92,10 +92,9 @@ func newClient(ctx context.Context, cfg clientConfig) (*Client, error) {
 	}
 	c.swarms = swarms{
 		members: &members{
-			net: cfg.net, now: cfg.now, rand: cfg.rand,
-			certs:  map[identity.NodeID]*mailbox.RequestKeyCert{},
-			quotes: map[identity.NodeID]mailbox.WorkQuote{},
+			net: cfg.net, now: cfg.now, rand: cfg.rand, keys: newRequestKeys(),
 		},
+		prices: prices{quotes: map[mailbox.Address]mailbox.WorkQuote{}},
 		dir:    cfg.dir,
 		timing: &c.timing,
 		failed: map[identity.NodeID]time.Time{},

@@ -74,6 +74,9 @@ func (c *Client) contact(peer suite.VerifyKey) {
 		if c.reuse(peer) {
 			return
 		}
+		if n == 0 {
+			c.goDo(func() { c.warmDoor(peer) })
+		}
 		card, p, err := c.fetchCard(c.ctx, peer)
 		if err == nil {
 			err = c.introduce(peer, p, card)
@@ -94,6 +97,15 @@ func (c *Client) contact(peer suite.VerifyKey) {
 			return
 		}
 	}
+}
+
+// warmDoor asks for the price of a first contact while its card is looked for.
+func (c *Client) warmDoor(peer suite.VerifyKey) {
+	loc, err := mailbox.FrontDoor(peer, identity.PeriodAt(c.now()))
+	if err != nil {
+		return
+	}
+	_, _ = c.price(c.ctx, target{route: route{iso: sendUse(c.number)}, loc: loc})
 }
 
 // reuse sends on a conversation that came into being meanwhile, because the

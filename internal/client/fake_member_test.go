@@ -15,6 +15,8 @@ type fakeMember struct {
 	key   suite.SigningKey
 	epoch uint64
 	req   *mailbox.RequestKey
+	all   []*mailbox.RequestKey // the earlier ones too
+	bits  uint8                 // its price; 0 is everybody's
 	down  bool
 	boxes map[mailbox.Address]*fakeBox
 	conns map[net.Conn]bool
@@ -42,6 +44,9 @@ func (s *fakeSwarm) serve(m *fakeMember, conn net.Conn) {
 			return
 		}
 		s.mu.Lock()
+		if s.marking && kind == mailbox.FrameKeys {
+			s.rotateLocked(m)
+		}
 		key := m.req
 		s.mu.Unlock()
 		if kind == mailbox.FrameKeys {
@@ -50,7 +55,7 @@ func (s *fakeSwarm) serve(m *fakeMember, conn net.Conn) {
 			}
 			continue
 		}
-		got, sealer, err := key.OpenRequest(frame)
+		got, sealer, err := s.openSealed(m, key, frame)
 		if err != nil {
 			_ = wire.WriteFrame(conn, mailbox.KeysReply(key.Cert()))
 			continue
@@ -73,6 +78,30 @@ func (s *fakeSwarm) serve(m *fakeMember, conn net.Conn) {
 			return
 		}
 	}
+}
+
+// openSealed opens a request with the key of the moment; a member that marks
+// its askers tries all keys that it gave out.
+func (s *fakeSwarm) openSealed(m *fakeMember, key *mailbox.RequestKey, frame []byte) (*mailbox.Received, *mailbox.ReplySealer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.marking {
+		return key.OpenRequest(frame)
+	}
+	for _, k := range m.all {
+		got, sealer, err := k.OpenRequest(frame)
+		if err != nil {
+			continue
+		}
+		if named, ok := got.Request.(interface{ Address() mailbox.Address }); ok {
+			if s.marks[k] == nil {
+				s.marks[k] = map[mailbox.Address]bool{}
+			}
+			s.marks[k][named.Address()] = true
+		}
+		return got, sealer, nil
+	}
+	return nil, nil, mailbox.ErrUnknownKey
 }
 
 func reply(conn net.Conn, sealer *mailbox.ReplySealer, resp mailbox.Response) bool {
@@ -100,7 +129,7 @@ func (s *fakeSwarm) handle(m *fakeMember, got *mailbox.Received) (mailbox.Respon
 	}
 	switch r := got.Request.(type) {
 	case *mailbox.Quote:
-		return &mailbox.QuoteReply{Quote: mailbox.NewWorkQuote(m.key, s.bits, s.nowLocked())}, nil
+		return &mailbox.QuoteReply{Quote: mailbox.NewWorkQuote(m.key, max(s.bits, m.bits), s.nowLocked())}, nil
 	case *mailbox.Open:
 		until := uint64(s.nowLocked().Unix()) + uint64(r.Days)*86400
 		for _, x := range s.swarmLocked(r.Address()) {

@@ -37,6 +37,10 @@ type fakeSwarm struct {
 	withhold map[identity.NodeID]bool
 	// mute drops the reply to a request that was handled.
 	mute func(node identity.NodeID, req mailbox.Request) bool
+	// marking makes members give each stream that asks a request key of its
+	// own; marks is which mailboxes they then saw under which key.
+	marking bool
+	marks   map[*mailbox.RequestKey]map[mailbox.Address]bool
 }
 
 func newFakeSwarm(t testing.TB, nodes int) *fakeSwarm {
@@ -49,7 +53,7 @@ func newFakeSwarm(t testing.TB, nodes int) *fakeSwarm {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &fakeSwarm{network: n, dir: dir, bits: 1, members: map[identity.NodeID]*fakeMember{}}
+	s := &fakeSwarm{network: n, dir: dir, bits: 1, members: map[identity.NodeID]*fakeMember{}, marks: map[*mailbox.RequestKey]map[mailbox.Address]bool{}}
 	for _, l := range local {
 		m := &fakeMember{id: l.Node.ID, key: l.Identity, boxes: map[mailbox.Address]*fakeBox{}, conns: map[net.Conn]bool{}}
 		s.members[m.id] = m
@@ -86,6 +90,10 @@ func (s *fakeSwarm) advance(d time.Duration) {
 func (s *fakeSwarm) rotate(m *fakeMember) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.rotateLocked(m)
+}
+
+func (s *fakeSwarm) rotateLocked(m *fakeMember) {
 	m.epoch++
 	now := s.nowLocked()
 	k, err := mailbox.NewRequestKey(rand.Reader, m.key, m.epoch, now.Add(-time.Minute), now.Add(time.Hour))
@@ -93,6 +101,7 @@ func (s *fakeSwarm) rotate(m *fakeMember) {
 		panic(err)
 	}
 	m.req = k
+	m.all = append(m.all, k)
 }
 
 func (s *fakeSwarm) setDown(id identity.NodeID, down bool) {

@@ -144,14 +144,14 @@ func (c *Client) attempt(e *vault.Entry) (refused int, err error) {
 	if e.Message != ([16]byte{}) {
 		c.setSending(e.Message, true)
 	}
-	return c.put(c.ctx, dest.target, func(ctx context.Context, node identity.NodeID) (*mailbox.Put, error) {
+	return c.put(c.ctx, dest.target, func(ctx context.Context) (*mailbox.Put, error) {
 		p := &mailbox.Put{Locator: dest.loc, Expiry: e.Expiry, Envelope: e.Envelope}
 		p.Sign(dest.write, nil)
 		if dest.loc.Kind != mailbox.KindFrontDoor {
 			return p, nil
 		}
 		addr := p.Address()
-		w, err := c.work(ctx, dest.route, node, mailbox.PutPurpose(addr, mailbox.EnvelopeDigest(addr, p.Envelope)))
+		w, err := c.work(ctx, dest.target, mailbox.PutPurpose(addr, mailbox.EnvelopeDigest(addr, p.Envelope)))
 		p.Work = &w
 		return p, err
 	})

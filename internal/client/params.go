@@ -57,6 +57,8 @@ type timing struct {
 	patience               time.Duration // how long a card is looked for
 	tick                   time.Duration // how often periods are looked at
 	gap                    time.Duration // how long Take waits for what is missing
+	apart                  time.Duration // at most, between request keys fetched ahead
+	start                  time.Duration // over which subscriptions begin
 	spread                 time.Duration // over which the cards of coming periods are published
 }
 
@@ -71,6 +73,8 @@ var defaultTiming = timing{
 	patience:   45 * time.Second,
 	tick:       time.Minute,
 	gap:        5 * time.Second,
+	apart:      400 * time.Millisecond,
+	start:      1500 * time.Millisecond,
 	spread:     20 * time.Second,
 }
 

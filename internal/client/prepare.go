@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"time"
 
 	"sotto/internal/directory"
 	"sotto/internal/identity"
@@ -35,13 +36,15 @@ func (c *Client) prepareLoop() {
 
 func (c *Client) prepareAll() (first error) {
 	now := c.now()
-	for _, ch := range c.allChannels() {
+	for _, ch := range c.shuffled() {
 		current := ch.period(now, true)
 		for _, p := range []identity.Period{current, ch.period(now.Add(openAhead), true)} {
-			if err := c.prepare(ch, p); err != nil && !errors.Is(err, mailbox.ErrErased) && first == nil {
+			asked, err := c.prepare(ch, p, now)
+			if err != nil && !errors.Is(err, mailbox.ErrErased) && first == nil {
 				first = err
 			}
-			if c.ctx.Err() != nil {
+			// What is asked for within moments over one circuit shows one client.
+			if asked && !c.sleep(c.random(0, c.timing.apart)) {
 				return c.ctx.Err()
 			}
 		}
@@ -49,33 +52,57 @@ func (c *Client) prepareAll() (first error) {
 	return first
 }
 
-func (c *Client) prepare(ch *channel, p identity.Period) error {
+// shuffled returns the conversations in random order, since a fixed one would
+// show the same client again.
+func (c *Client) shuffled() []*channel {
+	all := c.allChannels()
+	for i := len(all) - 1; i > 0; i-- {
+		j := int(c.random(0, time.Duration(i)))
+		all[i], all[j] = all[j], all[i]
+	}
+	return all
+}
+
+// prepare opens the mailbox of a period, and fetches the request keys of the
+// members that a put will ask first if the period is near; asked says whether
+// there was anything to do.
+func (c *Client) prepare(ch *channel, p identity.Period, now time.Time) (asked bool, _ error) {
 	d, err := c.destination(ch, vault.OutboxMessage, p)
 	if err != nil {
-		return err
+		return false, err
 	}
 	a := d.loc.Address()
-	nodes := c.order(a)
-	for _, n := range nodes[:min(len(nodes), replicas)] {
-		ctx, cancel := context.WithTimeout(c.ctx, c.timing.attempt)
-		err := c.warm(ctx, d.route, n.ID)
-		cancel()
-		c.report(c.ctx, n.ID, err)
-		if err != nil {
-			return err
-		}
-	}
 	var until uint64
 	err = c.vault.View(c.ctx, func(tx *vault.Tx) (err error) {
 		until, err = tx.OpenedUntil(a)
 		return err
 	})
-	if err != nil || until >= uint64(d.until.Unix()) {
-		return err
+	if err != nil {
+		return false, err
 	}
-	t := d.target
-	if _, err = c.each(c.ctx, t, func(ctx context.Context, n directory.Node) error { return c.open(ctx, t, n.ID) }); err != nil {
-		return err
+	if until < uint64(d.until.Unix()) {
+		t := d.target
+		if _, err = c.each(c.ctx, t, func(ctx context.Context, n directory.Node) error { return c.open(ctx, t, n.ID) }); err != nil {
+			return true, err
+		}
+		return true, c.update(func(tx *vault.Tx) error { return tx.SetOpened(a, uint64(d.until.Unix())) })
 	}
-	return c.update(func(tx *vault.Tx) error { return tx.SetOpened(a, uint64(d.until.Unix())) })
+	if ch.ends(p-1, true).Sub(now) > overlap {
+		return false, nil
+	}
+	nodes := c.order(a)
+	for _, n := range nodes[:min(len(nodes), replicas)] {
+		if c.keys.get(d.at(n.ID), c.now()) != nil {
+			continue
+		}
+		asked = true
+		ctx, cancel := context.WithTimeout(c.ctx, c.timing.attempt)
+		err := c.warm(ctx, d.target, n.ID)
+		cancel()
+		c.report(c.ctx, n.ID, err)
+		if err != nil {
+			return true, err
+		}
+	}
+	return asked, nil
 }

@@ -111,7 +111,7 @@ func (c *Client) follow(fx *effects) {
 // cannot be read is left to expire.
 func (c *Client) apply(tx *vault.Tx, fx *effects, a arrival, it mailbox.Item) error {
 	digest := mailbox.EnvelopeDigest(a.addr, it.Envelope)
-	latest := expiry(c.now()) + uint64(mailbox.MaxClockSkew.Seconds())
+	latest := nextHour(uint64(c.now().Add(mailbox.MaxTTL + mailbox.MaxClockSkew).Unix()))
 	until := min(it.Expiry, latest)
 	fresh, err := tx.Mark(digest, until)
 	if err != nil || !fresh {

@@ -18,6 +18,7 @@ import (
 const (
 	labelSlot  suite.Label = suite.LabelPrefix + "client/slot"
 	labelFirst suite.Label = suite.LabelPrefix + "client/first"
+	labelKey   suite.Label = suite.LabelPrefix + "client/request key"
 	labelLocal suite.Label = suite.LabelPrefix + "client/message"
 )
 
@@ -261,8 +262,18 @@ func slotAD(conversation [32]byte, body []byte) []byte {
 	return h[:]
 }
 
+// expiryGrid is what expiries are multiples of: to the second they would show
+// whose clock set them (spec/mailbox.md §7).
+const expiryGrid = 3600
+
 // expiry is when an envelope that leaves now may be forgotten.
-func expiry(now time.Time) uint64 { return uint64(now.Add(mailbox.MaxTTL).Unix()) }
+func expiry(now time.Time) uint64 { return wholeHour(now.Add(mailbox.MaxTTL)) }
+
+// wholeHour is the last whole hour that is not later.
+func wholeHour(t time.Time) uint64 { return uint64(t.Unix()) / expiryGrid * expiryGrid }
+
+// nextHour is the first whole hour that is not earlier.
+func nextHour(unix uint64) uint64 { return (unix + expiryGrid - 1) / expiryGrid * expiryGrid }
 
 // parsePeer reads an account ID other than our own.
 func (c *Client) parsePeer(peer string) ([32]byte, error) {

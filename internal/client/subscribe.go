@@ -216,7 +216,7 @@ func (c *Client) subscribe(ctx, setup context.Context, t target, w *watch, node 
 		return nil, err
 	}
 	s := &mailbox.Subscribe{Locator: t.loc, Cursor: cursor}
-	d, resp, err := c.ask(setup, t.route, node, fixed(s))
+	d, resp, err := c.ask(setup, t, node, fixed(s))
 	if err != nil {
 		return nil, err
 	}

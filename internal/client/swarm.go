@@ -24,6 +24,7 @@ const avoidFailed = 20 * time.Second
 // and verifying that a majority has an envelope (spec/client.md §5.3).
 type swarms struct {
 	*members
+	prices prices
 	dir    directory.Source
 	timing *timing
 
@@ -55,7 +56,7 @@ func (s *swarms) order(a mailbox.Address) []directory.Node {
 }
 
 func (s *swarms) failedLocked(id identity.NodeID, now time.Time) bool {
-	return now.Before(s.failed[id])
+	return now.Before(s.failed[id]) || s.keys.marks(id, now)
 }
 
 // report remembers whether a member answered.
@@ -93,6 +94,9 @@ type target struct {
 	until time.Time // how long it has to stand
 }
 
+// at is where a member's request key for this mailbox is kept.
+func (t *target) at(node identity.NodeID) keyPlace { return keyPlace{t.loc.Address(), node} }
+
 // days is the target's remaining time, in what Open counts in.
 func (t *target) days(now time.Time) uint16 {
 	d := (t.until.Sub(now) + 24*time.Hour - 1) / (24 * time.Hour)
@@ -102,11 +106,14 @@ func (t *target) days(now time.Time) uint16 {
 // open opens a mailbox through one member.
 func (s *swarms) open(ctx context.Context, t target, node identity.NodeID) error {
 	days := t.days(s.now())
-	w, err := s.work(ctx, t.route, node, mailbox.OpenPurpose(t.loc.Address(), t.bytes, days))
+	w, err := s.work(ctx, t, mailbox.OpenPurpose(t.loc.Address(), t.bytes, days))
 	if err != nil {
 		return err
 	}
-	resp, err := s.call(ctx, t.route, node, fixed(&mailbox.Open{Locator: t.loc, Bytes: t.bytes, Days: days, Work: w}))
+	resp, err := s.call(ctx, t, node, fixed(&mailbox.Open{Locator: t.loc, Bytes: t.bytes, Days: days, Work: w}))
+	if errors.Is(err, mailbox.ErrBadWork) {
+		s.prices.forget(t.loc.Address()) // it may have gone up
+	}
 	if err != nil {
 		return err
 	}
@@ -194,17 +201,20 @@ func (s *swarms) each(ctx context.Context, t target, f func(context.Context, dir
 var errNoSwarm = errors.New("client: the directory has no swarm for this address")
 
 // put leaves an envelope and returns nil when a majority of the swarm has
-// signed for it. prepare signs the put for a member, with work where needed.
-func (s *swarms) put(ctx context.Context, t target, prepare func(context.Context, identity.NodeID) (*mailbox.Put, error)) (refused int, _ error) {
+// signed for it. prepare signs the put, with work where needed.
+func (s *swarms) put(ctx context.Context, t target, prepare func(context.Context) (*mailbox.Put, error)) (refused int, _ error) {
 	return s.each(ctx, t, func(ctx context.Context, n directory.Node) error {
 		return s.opened(ctx, t, n.ID, func() error {
-			p, err := prepare(ctx, n.ID)
+			p, err := prepare(ctx)
 			if err != nil {
 				return err
 			}
-			resp, err := s.call(ctx, t.route, n.ID, fixed(p))
+			resp, err := s.call(ctx, t, n.ID, fixed(p))
 			if errors.Is(err, mailbox.ErrDeleted) {
 				return nil // its owner has read and deleted it: our receipt was lost
+			}
+			if errors.Is(err, mailbox.ErrBadWork) {
+				s.prices.forget(p.Address())
 			}
 			if err != nil {
 				return err
@@ -240,7 +250,7 @@ func (s *swarms) confirm(p *mailbox.Put, stored *mailbox.Stored) error {
 // never opened is empty.
 func (s *swarms) fetch(ctx context.Context, t target, key credential, node identity.NodeID, from mailbox.Cursor, each func(*mailbox.Batch) error) error {
 	for {
-		resp, err := s.call(ctx, t.route, node, func(st mailbox.Stamp) (mailbox.Request, error) {
+		resp, err := s.call(ctx, t, node, func(st mailbox.Stamp) (mailbox.Request, error) {
 			f := &mailbox.Fetch{Locator: t.loc, Cursor: from, Limit: fetchLimit}
 			f.Sign(key.signer, key.cert, st)
 			return f, nil

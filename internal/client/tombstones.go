@@ -95,9 +95,10 @@ func (c *Client) bury(group []vault.Tombstone) error {
 		d.Digests = append(d.Digests, s.Digest)
 		d.Expiry = max(d.Expiry, s.Expiry)
 	}
+	d.Expiry = nextHour(d.Expiry)
 	d.Sign(key.signer, key.cert)
 	_, err = c.each(c.ctx, t, func(ctx context.Context, n directory.Node) error {
-		resp, err := c.call(ctx, t.route, n.ID, fixed(d))
+		resp, err := c.call(ctx, t, n.ID, fixed(d))
 		if err != nil {
 			return err
 		}
