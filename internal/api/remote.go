@@ -32,8 +32,8 @@ func Dial(ctx context.Context, dir string) (*Remote, error) {
 		return nil, err
 	}
 	u, err := url.Parse(e.URL)
-	if err != nil || u.Scheme != "http" {
-		return nil, fmt.Errorf("%w: malformed address", ErrNoDaemon)
+	if err != nil || u.Scheme != "http" || e.Token == "" {
+		return nil, fmt.Errorf("%w: malformed endpoint", ErrNoDaemon)
 	}
 	if ap, err := netip.ParseAddrPort(u.Host); err != nil || !ap.Addr().IsLoopback() {
 		return nil, fmt.Errorf("%w: %w", ErrNoDaemon, ErrNotLoopback)
@@ -43,6 +43,10 @@ func Dial(ctx context.Context, dir string) (*Remote, error) {
 		Transport:     &http.Transport{DialContext: (&net.Dialer{}).DialContext},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
+	if err := r.verify(ctx, u.Host); err != nil {
+		r.Close()
+		return nil, err
+	}
 	if err := r.call(ctx, "GET", "/me", nil, &r.me); err != nil {
 		r.Close()
 		return nil, noDaemon(ctx, err)
@@ -166,7 +170,9 @@ func (r *Remote) do(ctx context.Context, method, path string, in any) (io.ReadCl
 	if err != nil {
 		return nil, fmt.Errorf("api: making the request: %w", err)
 	}
-	q.Header.Set("Authorization", "Bearer "+r.token)
+	if r.token != "" {
+		q.Header.Set("Authorization", "Bearer "+r.token)
+	}
 	if in != nil {
 		q.Header.Set("Content-Type", "application/json")
 	}

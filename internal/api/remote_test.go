@@ -3,6 +3,9 @@ package api_test
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,6 +123,31 @@ func TestDialRefusals(t *testing.T) {
 	}
 	if _, err := api.Dial(t.Context(), t.TempDir()); !errors.Is(err, api.ErrNoDaemon) {
 		t.Errorf("no file: %v, want ErrNoDaemon", err)
+	}
+}
+
+// TestDialTrustsNoImpostor lets another program have the port of a daemon that
+// was killed: it answers everything, and is told nothing.
+func TestDialTrustsNoImpostor(t *testing.T) {
+	told := make(chan string, 16)
+	impostor := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		told <- r.Header.Get("Authorization")
+		_, _ = io.WriteString(w, `{"id":"sotto1","name":"alice","proof":"AAAA"}`)
+	}))
+	defer impostor.Close()
+	dir := t.TempDir()
+	secret := strings.Repeat("A", 43)
+	if err := api.WriteEndpointFile(dir, api.Endpoint{URL: impostor.URL + "/", Token: secret}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := api.Dial(t.Context(), dir); !errors.Is(err, api.ErrNoDaemon) {
+		t.Errorf("dialled an impostor: %v", err)
+	}
+	close(told)
+	for s := range told {
+		if s != "" {
+			t.Errorf("an impostor was sent %q", s)
+		}
 	}
 }
 

@@ -55,6 +55,7 @@ func (s *Server) routes(pages http.Handler) http.Handler {
 	for pattern, h := range working {
 		table.add(pattern, s.answer(s.atWork(h)))
 	}
+	table.add("GET /proof/{nonce}", public{s.answer(s.prove)})
 	table.add("GET /events", http.HandlerFunc(s.events))
 
 	mux := http.NewServeMux()
@@ -71,13 +72,14 @@ func (s *Server) routes(pages http.Handler) http.Handler {
 func (s *Server) admit(t *table) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h, allow := t.find(r)
+		_, open := h.(public)
 		switch {
 		case h == nil && allow == "":
 			s.writeError(w, errNotFound)
 		case h == nil:
 			w.Header().Set("Allow", allow)
 			s.writeError(w, errMethod)
-		case !s.authorized(r):
+		case !open && !s.authorized(r):
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			s.writeError(w, errToken)
 		default:
