@@ -72,6 +72,26 @@ func TestOneMemberWithholds(t *testing.T) {
 	}
 }
 
+// TestMinorityClaimsDeletion: two members say of every put that its owner has
+// read and deleted it, each pair in turn, the first one asked among them.
+func TestMinorityClaimsDeletion(t *testing.T) {
+	s := newFakeSwarm(t, 5)
+	alice, bob := newPerson(t, s), newPerson(t, s)
+	befriend(alice, bob)
+	for i, id := range s.order {
+		liars := []identity.NodeID{id, s.order[(i+1)%len(s.order)]}
+		s.mu.Lock()
+		s.hook = func(node identity.NodeID, req mailbox.Request) error {
+			if _, put := req.(*mailbox.Put); put && slices.Contains(liars, node) {
+				return mailbox.ErrDeleted
+			}
+			return nil
+		}
+		s.mu.Unlock()
+		alice.reached(alice.send(bob, "in spite of them"), MessageDelivered)
+	}
+}
+
 func TestOfflineSenderAndRecipient(t *testing.T) {
 	s := newFakeSwarm(t, 5)
 	alice, bob := newPerson(t, s), newPerson(t, s)
