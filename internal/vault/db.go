@@ -32,8 +32,10 @@ func openDB(opt Options, lock *fileLock, master suite.Key) (_ *Vault, err error)
 	pages := suite.DeriveKey(raw, labelPages)
 	defer pages.Erase()
 
-	// The path stands in a URI, so what means something there is escaped.
-	db, err := sqlite3.OpenFlags("file:"+escapePath(opt.path(dbName))+"?vfs=adiantum",
+	// The path stands in a URI, so what means something there is escaped. The
+	// log, else made with the mode of any new file, gets the database's.
+	path := escapePath(opt.path(dbName))
+	db, err := sqlite3.OpenFlags("file:"+path+"?vfs=adiantum&modeof="+path,
 		sqlite3.OPEN_READWRITE|sqlite3.OPEN_CREATE|sqlite3.OPEN_URI)
 	if err != nil {
 		return nil, fmt.Errorf("vault: open: %w", mapError(err))
@@ -142,7 +144,7 @@ func escapePath(p string) string {
 	out := make([]byte, 0, len(p))
 	for i := range len(p) {
 		switch c := p[i]; c {
-		case '%', '?', '#':
+		case '%', '?', '#', '&':
 			out = fmt.Appendf(out, "%%%02X", c)
 		default:
 			out = append(out, c)

@@ -101,7 +101,7 @@ func readHeader(opt Options, passphrase []byte) (suite.Key, error) {
 // writeHeader puts the header in place at once: what makes the vault exist.
 func writeHeader(opt Options, header []byte) error {
 	tmp := opt.path(headerName + ".new")
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
 	if err != nil {
 		return fmt.Errorf("vault: %w", err)
 	}

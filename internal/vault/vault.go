@@ -104,6 +104,27 @@ const (
 	lockName   = "vault.lock"
 )
 
+const (
+	// dirMode and fileMode let only the owner in: sizes and times of a profile
+	// are nobody's business either.
+	dirMode  = 0o700
+	fileMode = 0o600
+)
+
+// protect closes the directory, and what an earlier process left in it, to
+// everybody but the owner.
+func (o *Options) protect() error {
+	if err := os.Chmod(o.Dir, dirMode); err != nil {
+		return fmt.Errorf("vault: %w", err)
+	}
+	for _, name := range []string{headerName, dbName, dbName + "-wal", dbName + "-journal", lockName} {
+		if err := os.Chmod(o.path(name), fileMode); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("vault: %w", err)
+		}
+	}
+	return nil
+}
+
 // Exists reports whether dir holds a vault. One whose creation was cut short
 // does not count: its header is written last.
 func Exists(dir string) bool {
@@ -115,8 +136,11 @@ func Exists(dir string) bool {
 // vault exists only when that has succeeded (spec/vault.md §5.1).
 func Create(ctx context.Context, opt Options, passphrase []byte, init func(*Tx) error) (*Vault, error) {
 	opt.fill()
-	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
+	if err := os.MkdirAll(opt.Dir, dirMode); err != nil {
 		return nil, fmt.Errorf("vault: %w", err)
+	}
+	if err := opt.protect(); err != nil {
+		return nil, err
 	}
 	lock, err := lockFile(opt.path(lockName))
 	if err != nil {
@@ -145,8 +169,7 @@ func create(ctx context.Context, opt Options, lock *fileLock, passphrase []byte,
 		return nil, err
 	}
 	defer master.Erase()
-	// SQLite gives its files the mode of the database.
-	if err := os.WriteFile(opt.path(dbName), nil, 0o600); err != nil {
+	if err := os.WriteFile(opt.path(dbName), nil, fileMode); err != nil {
 		return nil, fmt.Errorf("vault: %w", err)
 	}
 	v, err := openDB(opt, lock, master)
@@ -191,6 +214,9 @@ func Open(ctx context.Context, opt Options, passphrase []byte) (*Vault, error) {
 	opt.fill()
 	if !Exists(opt.Dir) {
 		return nil, ErrMissing
+	}
+	if err := opt.protect(); err != nil {
+		return nil, err
 	}
 	lock, err := lockFile(opt.path(lockName))
 	if err != nil {
