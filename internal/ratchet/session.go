@@ -48,8 +48,8 @@ func (Session) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[session]
 
 // ID names the session: both sides compute the same one. It binds everything
 // that was agreed on, and it is no secret. When two devices contact one another
-// at once, both keep both sessions for reading and write in the one with the
-// lower ID (spec/session.md §5.6).
+// at once, both keep both sessions for reading; which one they write in follows
+// from their conversations, not from this ID (spec/session.md §5.6).
 func (s *Session) ID() [suite.HashSize]byte { return s.id }
 
 // Confirmed reports whether the peer has ever written in this session, that
