@@ -7,8 +7,8 @@ import (
 	"sotto/internal/vault"
 )
 
-// applyContent stores what a contact says. Somebody blocked is heard, so that
-// the ratchet stays in step, and dropped.
+// applyContent stores what a contact says. What somebody blocked says is
+// dropped, and so is what they said before they were unblocked.
 func (c *Client) applyContent(tx *vault.Tx, fx *effects, contact vault.Contact, device [16]byte, t *content) error {
 	if contact.State == vault.ContactBlocked {
 		return nil
@@ -20,6 +20,10 @@ func (c *Client) applyContent(tx *vault.Tx, fx *effects, contact vault.Contact, 
 	}
 	if t.Type != typeText {
 		return nil
+	}
+	unblocked, err := tx.Number(settingUnblocked(contact.ID))
+	if err != nil || uint64(t.SentAt) < unblocked {
+		return err
 	}
 	return c.applyText(tx, fx, contact, device, t)
 }
@@ -36,12 +40,6 @@ func (c *Client) applyText(tx *vault.Tx, fx *effects, contact vault.Contact, dev
 		return c.acknowledge(tx, fx, contact, m.Remote)
 	case !errors.Is(err, vault.ErrNotFound):
 		return err
-	}
-	if contact.State == vault.ContactHidden {
-		contact.State = vault.ContactRequest
-		if err := tx.SetContact(contact); err != nil {
-			return err
-		}
 	}
 	if err := tx.AddMessage(&m); err != nil {
 		return err

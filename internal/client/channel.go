@@ -157,6 +157,38 @@ func (c *Client) allChannels() []*channel {
 	return out
 }
 
+// openChannels leaves out those with people who are blocked: they are neither
+// read nor written to.
+func (c *Client) openChannels() []*channel {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]*channel, 0, len(c.channels))
+	for _, ch := range c.channels {
+		if !c.blocked[ch.peer] {
+			out = append(out, ch)
+		}
+	}
+	return out
+}
+
+// stand takes up how we now stand with somebody: whether their mailboxes are
+// read, and whether they are known at all.
+func (c *Client) stand(peer [32]byte, contact *vault.Contact) {
+	c.mu.Lock()
+	delete(c.blocked, peer)
+	if contact != nil && contact.State == vault.ContactBlocked {
+		c.blocked[peer] = true
+	}
+	for id, ch := range c.channels {
+		if contact == nil && ch.peer == peer {
+			delete(c.channels, id)
+		}
+	}
+	c.mu.Unlock()
+	c.kickPlan.kick()
+	c.kickPrepare.kick()
+}
+
 // addChannel takes up a conversation that was just committed.
 func (c *Client) addChannel(ch *channel) {
 	c.mu.Lock()

@@ -48,6 +48,7 @@ type Client struct {
 	mu        sync.Mutex // guards what follows
 	name      string
 	channels  map[[32]byte]*channel
+	blocked   map[[32]byte]bool // people
 	periods   map[identity.Period]*ownPeriod
 	doorRead  identity.Period
 	sending   map[[16]byte]bool // messages that a member has been asked to store
@@ -85,6 +86,7 @@ func newClient(ctx context.Context, cfg clientConfig) (*Client, error) {
 		kickContacts: newSignal(),
 		kickCards:    newSignal(),
 		channels:     map[[32]byte]*channel{},
+		blocked:      map[[32]byte]bool{},
 		periods:      map[identity.Period]*ownPeriod{},
 		sending:      map[[16]byte]bool{},
 		state:        Connection{State: ConnectionConnecting, Text: textConnecting},
@@ -130,6 +132,15 @@ func (c *Client) load(tx *vault.Tx) error {
 			return err
 		}
 		c.channels[ch.id] = ch
+	}
+	contacts, err := tx.Contacts()
+	if err != nil {
+		return err
+	}
+	for _, k := range contacts {
+		if k.State == vault.ContactBlocked {
+			c.blocked[k.ID] = true
+		}
 	}
 	return c.loadPeriods(tx)
 }

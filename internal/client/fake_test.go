@@ -133,6 +133,37 @@ func (s *fakeSwarm) stored(kind mailbox.Kind) int {
 	return len(seen)
 }
 
+// subscriptions counts what is read of all mailboxes.
+func (s *fakeSwarm) subscriptions() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.members {
+		for _, b := range m.boxes {
+			n += len(b.subs)
+		}
+	}
+	return n
+}
+
+// reading counts the subscriptions to mailboxes that writer writes to.
+func (s *fakeSwarm) reading(writer *person) (n int) {
+	now := s.now()
+	for _, ch := range writer.allChannels() {
+		box, err := ch.box(ch.period(now, true), true)
+		if err != nil {
+			continue
+		}
+		s.mu.Lock()
+		for _, m := range s.members {
+			if b := m.boxes[box.Locator.Address()]; b != nil {
+				n += len(b.subs)
+			}
+		}
+		s.mu.Unlock()
+	}
+	return n
+}
+
 // kindOfSize is good enough for tests: only first contacts have 16 KiB here.
 func kindOfSize(n int) mailbox.Kind {
 	if n == mailbox.FirstClass {

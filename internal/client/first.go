@@ -45,9 +45,10 @@ func (c *Client) applyFirst(tx *vault.Tx, fx *effects, a arrival, sealed []byte)
 	if err := c.applyContent(tx, fx, contact, ch.device, t); err != nil {
 		return false, err
 	}
-	if contact.State != vault.ContactBlocked {
-		fx.events = append(fx.events, Event{Type: EventChat, Peer: identity.AccountID{Root: intro.Root}.String()})
+	if contact.State == vault.ContactBlocked {
+		return false, nil // deleting it would tell them that it was read
 	}
+	fx.events = append(fx.events, Event{Type: EventChat, Peer: identity.AccountID{Root: intro.Root}.String()})
 	return true, nil
 }
 

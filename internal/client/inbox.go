@@ -49,7 +49,7 @@ func (i conversationInbox) credential(p identity.Period) (credential, error) {
 func (i conversationInbox) read() identity.Period { return i.readPeriod() }
 
 func (i conversationInbox) setRead(tx *vault.Tx, p identity.Period) error {
-	return tx.SetConversation(i.channel.setRead(p))
+	return tx.MoveConversation(i.channel.setRead(p))
 }
 
 // frontDoor is where strangers write to.
@@ -107,7 +107,7 @@ func watched(in inbox, now time.Time) (live, old []identity.Period) {
 // inboxes returns everything that is read now.
 func (c *Client) inboxes() []inbox {
 	out := []inbox{frontDoor{c}}
-	for _, ch := range c.allChannels() {
+	for _, ch := range c.openChannels() {
 		out = append(out, conversationInbox{ch})
 	}
 	return out

@@ -123,7 +123,7 @@ func (c *Client) advance() error {
 			continue
 		}
 		changed = true
-		if err := c.update(func(tx *vault.Tx) error { return tx.SetConversation(row) }); err != nil {
+		if err := c.update(func(tx *vault.Tx) error { return tx.MoveConversation(row) }); err != nil {
 			return err
 		}
 	}

@@ -55,7 +55,7 @@ func (c *Client) prepareAll() (first error) {
 // shuffled returns the conversations in random order, since a fixed one would
 // show the same client again.
 func (c *Client) shuffled() []*channel {
-	all := c.allChannels()
+	all := c.openChannels()
 	for i := len(all) - 1; i > 0; i-- {
 		j := int(c.random(0, time.Duration(i)))
 		all[i], all[j] = all[j], all[i]

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 
 	"sotto/internal/identity"
@@ -43,23 +44,24 @@ func (c *Client) acceptTx(tx *vault.Tx, contact *vault.Contact) error {
 	return nil
 }
 
-// DeleteRequest forgets a stranger and what they sent. Should they write again,
-// that is a new request.
+// DeleteRequest forgets a stranger with what they sent and the conversations
+// that they made, which are not read any more. Should they make a new one, that
+// is a new request.
 func (c *Client) DeleteRequest(ctx context.Context, peer string) error {
-	return c.changeContact(ctx, peer, func(tx *vault.Tx, contact *vault.Contact) error {
+	err := c.changeContact(ctx, peer, func(tx *vault.Tx, contact *vault.Contact) error {
 		if contact.State != vault.ContactRequest {
 			return ErrUnknown
 		}
-		contact.State = vault.ContactHidden
-		if err := tx.DeleteMessages(contact.ID); err != nil {
-			return err
-		}
-		return tx.SetContact(*contact)
+		return tx.DeleteContact(contact.ID)
 	})
+	if err != nil {
+		return err
+	}
+	return c.vault.Checkpoint(ctx)
 }
 
-// Block drops whatever peer sends from now on, silently: they see no
-// difference to somebody who is away.
+// Block drops whatever peer sends from now on, silently, and reads their
+// conversations no more: they see no difference to somebody who is away.
 func (c *Client) Block(ctx context.Context, peer string) error {
 	return c.changeContact(ctx, peer, func(tx *vault.Tx, contact *vault.Contact) error {
 		contact.State = vault.ContactBlocked
@@ -77,7 +79,8 @@ func (c *Client) Block(ctx context.Context, peer string) error {
 }
 
 // Unblock undoes Block. The contact is accepted again if we ever wrote to
-// them, and else a request.
+// them, and else a request. What they wrote while they were blocked is dropped
+// when it is read now, which keeps the ratchet in step.
 func (c *Client) Unblock(ctx context.Context, peer string) error {
 	return c.changeContact(ctx, peer, func(tx *vault.Tx, contact *vault.Contact) error {
 		if contact.State != vault.ContactBlocked {
@@ -87,9 +90,15 @@ func (c *Client) Unblock(ctx context.Context, peer string) error {
 		if contact.Counter > 0 {
 			contact.State = vault.ContactAccepted
 		}
+		if err := tx.SetNumber(settingUnblocked(contact.ID), uint64(c.nowMilli())); err != nil {
+			return err
+		}
 		return tx.SetContact(*contact)
 	})
 }
+
+// settingUnblocked is when somebody was unblocked last, in Unix milliseconds.
+func settingUnblocked(peer [32]byte) string { return "unblocked/" + hex.EncodeToString(peer[:]) }
 
 // Rename gives a contact a name that only we see; empty takes it away.
 func (c *Client) Rename(ctx context.Context, peer, name string) error {
@@ -111,6 +120,7 @@ func (c *Client) changeContact(ctx context.Context, peer string, f func(*vault.T
 	if err != nil {
 		return err
 	}
+	var now *vault.Contact
 	err = c.vault.Update(ctx, func(tx *vault.Tx) error {
 		contact, err := tx.Contact(root)
 		if errors.Is(err, vault.ErrNotFound) {
@@ -119,11 +129,20 @@ func (c *Client) changeContact(ctx context.Context, peer string, f func(*vault.T
 		if err != nil {
 			return err
 		}
-		return f(tx, &contact)
+		if err := f(tx, &contact); err != nil {
+			return err
+		}
+		if contact, err = tx.Contact(root); errors.Is(err, vault.ErrNotFound) {
+			now = nil
+			return nil
+		}
+		now = &contact
+		return err
 	})
 	if err != nil {
 		return err
 	}
+	c.stand(root, now)
 	c.kickReceipts.kick()
 	c.hub.publish(Event{Type: EventChat, Peer: identity.AccountID{Root: root}.String()})
 	return nil

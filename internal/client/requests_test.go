@@ -45,7 +45,15 @@ func TestBlockedAreDroppedSilently(t *testing.T) {
 	}
 	m := alice.send(bob, "unwanted")
 	alice.reached(m, MessageStored)
-	bob.until("the envelope is taken in", func() bool { return s.stored(0) == cards(alice, bob) })
+	if err := bob.Sync(background(t)); err != nil {
+		t.Fatal(err)
+	}
+	bob.until("nothing of hers is read", func() bool { return s.reading(alice) == 0 })
+	bob.restart()
+	bob.until("he reads his front door", func() bool { return s.subscriptions() > 0 })
+	if s.reading(alice) != 0 || s.stored(0) <= cards(alice, bob) {
+		t.Error("somebody blocked is read")
+	}
 	if _, err := bob.Send(background(t), alice.ID(), "x"); !errors.Is(err, ErrBlocked) {
 		t.Fatalf("writing to somebody blocked: %v", err)
 	}
@@ -60,21 +68,66 @@ func TestBlockedAreDroppedSilently(t *testing.T) {
 	}
 }
 
-func TestDeletedRequestMayAskAgain(t *testing.T) {
+// TestDeletedRequestsAreForgotten: their mailboxes are not read any more, and
+// nothing of them stays. A new beginning from either side works.
+func TestDeletedRequestsAreForgotten(t *testing.T) {
 	s := newFakeSwarm(t, 5)
 	alice, bob := newPerson(t, s), newPerson(t, s)
 	alice.send(bob, "please")
 	bob.has(alice, "please")
+	bob.until("he reads what she writes", func() bool { return s.reading(alice) > 0 })
 	if err := bob.DeleteRequest(background(t), alice.ID()); err != nil {
 		t.Fatal(err)
 	}
 	if all, err := bob.Requests(background(t)); err != nil || len(all) != 0 {
 		t.Fatalf("requests: %v, %v", all, err)
 	}
-	alice.send(bob, "pretty please")
-	bob.has(alice, "pretty please")
-	if all, err := bob.Requests(background(t)); err != nil || len(all) != 1 {
-		t.Fatalf("requests: %v, %v", all, err)
+	bob.until("nothing of hers is read", func() bool { return s.reading(alice) == 0 })
+	ignored := alice.send(bob, "pretty please")
+	alice.reached(ignored, MessageStored)
+	if err := bob.Sync(background(t)); err != nil {
+		t.Fatal(err)
+	}
+	bob.restart()
+	if n := len(bob.allChannels()); n != 0 {
+		t.Fatalf("%d conversations are left", n)
+	}
+	if got := bob.texts(alice, false); len(got) != 0 {
+		t.Fatalf("what is there of her: %q", got)
+	}
+	bob.send(alice, "I was wrong")
+	alice.has(bob, "I was wrong")
+	alice.send(bob, "never mind")
+	bob.has(alice, "never mind")
+}
+
+// TestFullRequestsLoseNobodyAccepted: strangers who fill the list keep further
+// strangers out, and no contact.
+func TestFullRequestsLoseNobodyAccepted(t *testing.T) {
+	s := newFakeSwarm(t, 5)
+	alice, bob, carol := newPerson(t, s), newPerson(t, s), newPerson(t, s)
+	err := bob.vault.Update(background(t), func(tx *vault.Tx) error {
+		for i := range maxRequests {
+			id := [32]byte{byte(i), 1}
+			if err := tx.SetContact(vault.Contact{ID: id, State: vault.ContactRequest}); err != nil {
+				return err
+			}
+		}
+		return tx.SetContact(vault.Contact{ID: alice.root, State: vault.ContactAccepted})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger := carol.send(bob, "one too many")
+	carol.reached(stranger, MessageStored)
+	m := alice.send(bob, "an old friend with a new device")
+	bob.has(alice, "an old friend with a new device")
+	alice.reached(m, MessageDelivered)
+	if err := bob.Sync(background(t)); err != nil {
+		t.Fatal(err)
+	}
+	if got := bob.texts(carol, false); len(got) != 0 {
+		t.Fatalf("beyond the limit: %q", got)
 	}
 }
 

@@ -8,7 +8,6 @@ const (
 	ContactRequest  ContactState = 1 // wrote to us, not accepted
 	ContactAccepted ContactState = 2
 	ContactBlocked  ContactState = 3
-	ContactHidden   ContactState = 4 // a request that was deleted; the next message asks again
 )
 
 // Contact is somebody, by their root key.
@@ -46,6 +45,11 @@ func (t *Tx) Contacts() (out []Contact, err error) {
 		return nil
 	})
 	return out, err
+}
+
+// DeleteContact forgets somebody, with all that hangs on them.
+func (t *Tx) DeleteContact(id [32]byte) error {
+	return t.exec("DELETE FROM contacts WHERE id=?", id[:])
 }
 
 // CountContacts counts those in a state.

@@ -74,6 +74,15 @@ func (t *Tx) SetConversation(c Conversation) error {
 		c.ID[:], c.Peer[:], c.Created, c.Initiator, c.Base[:], c.Device[:], c.ReadPeriod, secret)
 }
 
+// MoveConversation writes what changes of one in time, unless it is gone.
+func (t *Tx) MoveConversation(c Conversation) error {
+	secret, err := t.seal(c.Secret, "conversations.secret", c.ID[:])
+	if err != nil {
+		return err
+	}
+	return t.exec("UPDATE conversations SET read_period=?, secret=? WHERE id=?", c.ReadPeriod, secret, c.ID[:])
+}
+
 // DeleteConversation removes one with its sessions and what waits to be sent on it.
 func (t *Tx) DeleteConversation(id [32]byte) error {
 	return t.exec("DELETE FROM conversations WHERE id=?", id[:])
