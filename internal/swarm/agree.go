@@ -135,9 +135,6 @@ func (p *peer) introduce(prop proposal, votes chan<- vote) {
 }
 
 func (p *peer) vote(reply []byte, err error) vote {
-	if errors.Is(err, mailbox.ErrDeleted) {
-		p.catchUpSoon() // it has a tombstone that is missing here
-	}
 	return vote{peer: p, reply: reply, err: err}
 }
 

@@ -133,3 +133,37 @@ func contents(t *testing.T, st *store.Store, b *box) [][]byte {
 	}
 	return out
 }
+
+// TestRepeatDoesNotTellOfReading puts an envelope again, with its own expiry and
+// with another, before and after its owner deleted it: a writer, say a stranger
+// who was not accepted, must not learn from the answers that it was read.
+func TestRepeatDoesNotTellOfReading(t *testing.T) {
+	w := newWorld(t, 5)
+	c, b := w.client(w.nodes[0]), newBox(w)
+	c.open(b, 1<<20)
+	envelope := randomEnvelope(4096)
+	d := c.send(b, envelope)
+	repeat := func() string {
+		c.send(b, envelope) // the receipts verify, or the test fails
+		other := b.put(w, envelope)
+		other.Expiry -= 3600
+		other.Sign(b.shared, nil)
+		_, err := c.do(other, nil)
+		return mailbox.CodeOf(err).String()
+	}
+	before := repeat()
+	if err := c.delete(b, b.owner, d); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range w.nodes {
+		eventually(t, "the tombstone everywhere", func() bool { return !n.has(b, d) })
+	}
+	if after := repeat(); after != before {
+		t.Errorf("answers %q before and %q after the deletion", before, after)
+	}
+	for _, n := range w.nodes {
+		if n.has(b, d) {
+			t.Error("a deleted envelope came back")
+		}
+	}
+}

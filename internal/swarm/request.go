@@ -119,19 +119,17 @@ func (s *Swarm) put(ctx context.Context, r *mailbox.Put) (mailbox.Response, erro
 	began := time.Now()
 	e := envelopeOf(r)
 	// Ask first, so that a put that is refused here never reaches the others.
-	st, err := s.cfg.Store.Check(e)
+	_, err := s.cfg.Store.Check(e)
 	if errors.Is(err, store.ErrNotOpen) {
 		// The majority that has its opening need not include this member yet.
 		s.refresh(ctx)
-		st, err = s.cfg.Store.Check(e)
+		_, err = s.cfg.Store.Check(e)
 	}
 	switch {
 	case errors.Is(err, store.ErrNotOpen):
 		return nil, s.notOpen()
 	case err != nil:
 		return nil, storeError(err)
-	case st.Deleted:
-		return nil, mailbox.ErrDeleted
 	}
 	receipts, err := s.agree(ctx, proposal{
 		op:    opPut,
@@ -146,14 +144,13 @@ func (s *Swarm) put(ctx context.Context, r *mailbox.Put) (mailbox.Response, erro
 	return &mailbox.Stored{Receipts: receipts}, nil
 }
 
-// storeEnvelope puts an envelope on disk, and tells subscribers at once.
+// storeEnvelope puts an envelope on disk, and tells subscribers at once. One
+// that its owner deleted is not stored again, and confirmed as if it were: the
+// writer must not learn from a repeat that the reader took it (spec/swarm.md §5.2).
 func (s *Swarm) storeEnvelope(ctx context.Context, e *store.Envelope) error {
 	st, err := s.cfg.Store.Put(ctx, e)
 	if err != nil {
 		return err
-	}
-	if st.Deleted {
-		return mailbox.ErrDeleted
 	}
 	if st.Fresh {
 		s.subs.notify(e.Address)

@@ -258,7 +258,6 @@ func storeError(err error) error {
 		{store.ErrConflict, mailbox.ErrExpired},
 		{store.ErrTooLarge, mailbox.ErrTooLarge},
 		{store.ErrClosed, mailbox.ErrBusy},
-		{mailbox.ErrDeleted, mailbox.ErrDeleted},
 		{context.Canceled, mailbox.ErrBusy},
 		{context.DeadlineExceeded, mailbox.ErrBusy},
 	} {

@@ -139,6 +139,9 @@ func (t *tx) put(e *Envelope) (Stored, error) {
 // repeated answers for an envelope that is known already.
 func (t *tx) repeated(row digestRow, e *Envelope) (Stored, error) {
 	if row.seq == 0 {
+		if row.was != 0 && row.was != e.Expiry {
+			return Stored{}, ErrConflict // as it would be if it were still here
+		}
 		return Stored{Deleted: true}, nil
 	}
 	x, err := t.index(e.Address, row.seq)
@@ -202,7 +205,7 @@ func (t *tx) bury(d Tombstone) error {
 			if err != nil {
 				return err
 			}
-			expiry = max(expiry, x.expiry)
+			expiry, rows[i].was = max(expiry, x.expiry), x.expiry
 			freed[row.seq] = uint64(x.size)
 		}
 	}
@@ -217,7 +220,7 @@ func (t *tx) bury(d Tombstone) error {
 		}
 		// The tombstone that lasts longest keeps the digest.
 		if rows[i].seq != 0 || rows[i].expiry <= expiry {
-			t.set(keyDigest(d.Address, dg), digestRow{tombstone: d.ID, expiry: expiry}.encode())
+			t.set(keyDigest(d.Address, dg), digestRow{tombstone: d.ID, expiry: expiry, was: rows[i].was}.encode())
 		}
 	}
 	seq := t.log(KindTombstone, d.Address, d.ID, expiry)

@@ -88,6 +88,7 @@ type digestRow struct {
 	seq       uint64 // 0: deleted
 	tombstone Ref
 	expiry    uint64 // the tombstone's; its rows go with it
+	was       uint64 // the envelope's own expiry; 0: it was never here
 }
 
 func (d digestRow) encode() []byte {
@@ -96,14 +97,14 @@ func (d digestRow) encode() []byte {
 		return b
 	}
 	b = append(b, d.tombstone[:]...)
-	return wire.AppendUint64(b, d.expiry)
+	return wire.AppendUint64(wire.AppendUint64(b, d.expiry), d.was)
 }
 
 func parseDigestRow(v []byte) (d digestRow, err error) {
 	r := wire.NewReader(v)
 	if d.seq = r.Uint64(); d.seq == 0 {
 		r.Fixed(d.tombstone[:])
-		d.expiry = r.Uint64()
+		d.expiry, d.was = r.Uint64(), r.Uint64()
 	}
 	return d, corrupt(r.Finish())
 }
