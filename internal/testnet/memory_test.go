@@ -44,7 +44,7 @@ const (
 	memoryPiece = 4 << 20
 	// shadowSize is more than any part of a node's memory, but for the shadow
 	// that a race detector keeps.
-	shadowSize = 4 << 30
+	shadowSize = 1 << 30
 )
 
 // searchMemory searches all that a process, which this one started, has written
