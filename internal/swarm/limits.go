@@ -72,6 +72,9 @@ const (
 	// sealed in its last second may come late by the skew, once each way.
 	keyGrace = 2*mailbox.MaxClockSkew + time.Minute
 
+	// renewEvery bounds how long past its grace a request key may stay.
+	renewEvery = 10 * time.Second
+
 	// expireEvery and purgeEvery pace expiry: rows go within a minute, their
 	// bytes leave the files with the next purge.
 	expireEvery = time.Minute

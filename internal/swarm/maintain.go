@@ -5,13 +5,21 @@ import (
 	"time"
 )
 
-// maintain is the goroutine that renews request keys, lets records expire and
-// purges the files.
+// renewKeys is the goroutine that makes each epoch's request key and erases the
+// last one when its grace is over. It is apart from maintain so that no long
+// purge delays an erasure.
+func (s *Swarm) renewKeys(ctx context.Context) {
+	s.every(ctx, renewEvery, func() {
+		if _, err := s.keys.current(s.cfg.Now()); err != nil && ctx.Err() == nil {
+			s.cfg.Logger.Warn("request key not renewed", "error", err)
+		}
+	})
+}
+
+// maintain is the goroutine that lets records expire and purges the files.
 func (s *Swarm) maintain(ctx context.Context) {
-	t := time.NewTicker(expireEvery)
-	defer t.Stop()
 	var last time.Time
-	for {
+	s.every(ctx, expireEvery, func() {
 		purge := time.Since(last) >= purgeEvery
 		if purge {
 			last = time.Now()
@@ -19,6 +27,15 @@ func (s *Swarm) maintain(ctx context.Context) {
 		if err := s.tidy(ctx, purge); err != nil && ctx.Err() == nil {
 			s.cfg.Logger.Warn("expiry failed", "error", err)
 		}
+	})
+}
+
+// every calls f now and at each interval until ctx ends.
+func (s *Swarm) every(ctx context.Context, interval time.Duration, f func()) {
+	t := time.NewTicker(interval)
+	defer t.Stop()
+	for {
+		f()
 		select {
 		case <-t.C:
 		case <-ctx.Done():
@@ -32,9 +49,6 @@ func (s *Swarm) maintain(ctx context.Context) {
 func (s *Swarm) Expire(ctx context.Context) error { return s.tidy(ctx, true) }
 
 func (s *Swarm) tidy(ctx context.Context, purge bool) error {
-	if _, err := s.keys.current(s.cfg.Now()); err != nil {
-		return err
-	}
 	n, err := s.cfg.Store.ExpireBefore(ctx, s.unixNow())
 	s.metrics.expired.Add(float64(n))
 	if err != nil || !purge {

@@ -163,7 +163,7 @@ func (cfg Config) withDefaults() Config {
 // Run lets the member work until ctx ends or its store fails, and then closes
 // it. It returns nil for the first and the failure for the second.
 func (s *Swarm) Run(ctx context.Context) error {
-	if !s.start(s.receipts.run, s.maintain) {
+	if !s.start(s.receipts.run, s.renewKeys, s.maintain) {
 		return ErrClosed
 	}
 	for _, p := range s.peers {
