@@ -121,7 +121,7 @@ func (c *Client) Sync(ctx context.Context) error {
 		return err
 	}
 	var todo []watchKey
-	for _, ch := range c.openChannels() {
+	for _, ch := range c.shuffled() {
 		todo = append(todo, c.readable(conversationInbox{ch})...)
 	}
 	return c.drainAll(ctx, todo)

@@ -145,8 +145,17 @@ func (s *fakeSwarm) subscriptions() (n int) {
 	return n
 }
 
-// reading counts the subscriptions to mailboxes that writer writes to.
-func (s *fakeSwarm) reading(writer *person) (n int) {
+// reading counts the subscriptions to mailboxes that writer writes to, written
+// the envelopes in them.
+func (s *fakeSwarm) reading(writer *person) int {
+	return s.count(writer, func(b *fakeBox) int { return len(b.subs) })
+}
+
+func (s *fakeSwarm) written(writer *person) int {
+	return s.count(writer, func(b *fakeBox) int { return len(b.items) })
+}
+
+func (s *fakeSwarm) count(writer *person, f func(*fakeBox) int) (n int) {
 	now := s.now()
 	for _, ch := range writer.allChannels() {
 		box, err := ch.box(ch.period(now, true), true)
@@ -156,7 +165,7 @@ func (s *fakeSwarm) reading(writer *person) (n int) {
 		s.mu.Lock()
 		for _, m := range s.members {
 			if b := m.boxes[box.Locator.Address()]; b != nil {
-				n += len(b.subs)
+				n += f(b)
 			}
 		}
 		s.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"sotto/internal/directory"
 	"sotto/internal/identity"
@@ -32,12 +33,17 @@ func (c *Client) planLoop() {
 			<-finished
 		}
 	}()
-	start := func(key watchKey, f func(context.Context)) {
+	first := true
+	start := func(key watchKey, f func(context.Context, time.Duration)) {
 		ctx, cancel := context.WithCancel(c.ctx)
 		watches[key] = cancel
+		within := time.Duration(0)
+		if first {
+			within = c.timing.start
+		}
 		c.goDo(func() {
 			defer cancel()
-			f(ctx)
+			f(ctx, within)
 			finished <- key
 		})
 	}
@@ -52,7 +58,7 @@ func (c *Client) planLoop() {
 				key := watchKey{in.id(), p}
 				wanted[key] = true
 				if watches[key] == nil {
-					start(key, func(ctx context.Context) { c.watch(ctx, in, p) })
+					start(key, func(ctx context.Context, within time.Duration) { c.watch(ctx, in, p, within) })
 				}
 			}
 			if len(old) > 0 {
@@ -60,10 +66,15 @@ func (c *Client) planLoop() {
 				key := watchKey{in.id(), oldPeriods}
 				wanted[key] = true
 				if watches[key] == nil {
-					start(key, func(ctx context.Context) { c.drainOld(ctx, in, old) })
+					start(key, func(ctx context.Context, within time.Duration) {
+						if c.pause(ctx, c.random(0, within)) {
+							c.drainOld(ctx, in, old)
+						}
+					})
 				}
 			}
 		}
+		first = false
 		for key, cancel := range watches {
 			if !wanted[key] {
 				cancel()
@@ -86,15 +97,18 @@ func (c *Client) planLoop() {
 // oldPeriods is the watchKey's period of the one goroutine that drains.
 const oldPeriods = ^identity.Period(0)
 
-// watch subscribes to a live mailbox at two members until ctx ends.
-func (c *Client) watch(ctx context.Context, in inbox, p identity.Period) {
+// watch subscribes to a live mailbox at two members until ctx ends, each at a
+// random moment: what begins together looks like one client's.
+func (c *Client) watch(ctx context.Context, in inbox, p identity.Period, within time.Duration) {
 	w := &watch{c: c, in: in, period: p}
 	var wg sync.WaitGroup
 	for i := range replicas {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			w.keep(ctx, i)
+			if c.pause(ctx, c.random(0, within)) {
+				w.keep(ctx, i)
+			}
 		}()
 	}
 	wg.Wait()
@@ -110,8 +124,21 @@ type watch struct {
 	at [replicas]identity.NodeID // where each subscription is, or is being made
 }
 
-// keep holds one subscription up: when it falls, the next one is made at once,
-// and after failures with growing pauses.
+// pause waits, and reports false when ctx ends meanwhile.
+func (c *Client) pause(ctx context.Context, d time.Duration) bool {
+	timer := newTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// keep holds one subscription up: when it falls, the next one is made after a
+// random moment, since others fell with it, and after failures with growing
+// pauses.
 func (w *watch) keep(ctx context.Context, replica int) {
 	failures := uint32(0)
 	for ctx.Err() == nil {
@@ -125,12 +152,11 @@ func (w *watch) keep(ctx context.Context, replica int) {
 			failures++
 			w.c.noteFault(err)
 		}
-		timer := newTimer(w.c.jitter(w.c.timing.backoff(min(failures, 6)) / 2))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		d := w.c.jitter(w.c.timing.backoff(min(failures, 6)) / 2)
+		if stood {
+			d = max(d, w.c.random(0, w.c.timing.start))
 		}
+		w.c.pause(ctx, d)
 	}
 }
 
