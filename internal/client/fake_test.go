@@ -191,8 +191,6 @@ type fakeNetwork struct {
 	used  map[circuit.Isolation]bool
 }
 
-func (s *fakeSwarm) connect(NetworkConfig) (Network, error) { return s.client(), nil }
-
 func (s *fakeSwarm) client() *fakeNetwork {
 	return &fakeNetwork{s: s, conns: map[net.Conn]bool{}, used: map[circuit.Isolation]bool{}}
 }
