@@ -24,6 +24,13 @@ type queue struct {
 	boxes map[[32]byte]int
 }
 
+func (q *queue) leave(e vault.Entry) {
+	delete(q.busy, e.Seq)
+	if q.boxes[e.Conversation]--; q.boxes[e.Conversation] == 0 {
+		delete(q.boxes, e.Conversation)
+	}
+}
+
 // outboxLoop sends what is in the outbox, oldest first, until each entry has a
 // majority's receipts (spec/client.md §5.3). The entries survive a crash, and
 // putting one twice changes nothing.
@@ -48,12 +55,21 @@ func (c *Client) outboxLoop() {
 		case <-c.kickOutbox:
 		case <-after:
 		case r := <-done:
-			delete(q.busy, r.entry.Seq)
-			q.boxes[r.entry.Conversation]--
-			if q.boxes[r.entry.Conversation] == 0 {
-				delete(q.boxes, r.entry.Conversation)
+			// While the disk was busy others have finished: one transaction for
+			// all that are stored.
+			results := []sent{r}
+			for more := true; more; {
+				select {
+				case r := <-done:
+					results = append(results, r)
+				default:
+					more = false
+				}
 			}
-			if c.settle(r) {
+			for _, r := range results {
+				q.leave(r.entry)
+			}
+			if c.settleAll(results) {
 				c.wakeOutbox()
 			}
 			c.broadcast()

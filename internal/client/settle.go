@@ -16,15 +16,33 @@ const (
 	reasonLost    = "What was needed to send it is gone."
 )
 
-// settle records what became of an attempt. It reports whether the pauses of
+// settleAll records what became of attempts: those that succeeded in one
+// transaction.
+func (c *Client) settleAll(results []sent) (eager bool) {
+	var done []vault.Entry
+	for _, r := range results {
+		if r.err == nil {
+			done = append(done, r.entry)
+		} else if c.settle(r) {
+			eager = true
+		}
+	}
+	if len(done) == 0 {
+		return eager
+	}
+	c.stored(done)
+	for _, e := range done {
+		c.setSending(e.Message, false)
+	}
+	return c.clearFault() || eager
+}
+
+// settle records what became of an attempt that failed. It reports whether the pauses of
 // other entries have lost their reason.
 func (c *Client) settle(r sent) (eager bool) {
 	e := r.entry
 	defer c.setSending(e.Message, false)
 	switch {
-	case r.err == nil:
-		c.stored(e)
-		return c.clearFault()
 	case c.ctx.Err() != nil:
 		return false
 	case errors.Is(r.err, errExpired):
@@ -74,29 +92,38 @@ func permanent(err error) bool {
 	return false
 }
 
-// stored removes an entry that a majority has, and moves its message on.
-func (c *Client) stored(e vault.Entry) {
-	var m vault.Message
-	moved := false
+// stored removes entries that a majority has, and moves their messages on.
+func (c *Client) stored(entries []vault.Entry) {
+	var moved []vault.Message
 	err := c.update(func(tx *vault.Tx) error {
-		moved = false
-		if err := tx.DeleteEntry(e.Seq); err != nil {
-			return err
+		moved = nil
+		for _, e := range entries {
+			if err := tx.DeleteEntry(e.Seq); err != nil {
+				return err
+			}
+			m, err := tx.Message(e.Message)
+			if errors.Is(err, vault.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if m.State >= vault.MessageStored {
+				continue // its receipt was faster
+			}
+			m.State = vault.MessageStored
+			moved = append(moved, m)
+			if err := tx.SetMessage(m); err != nil {
+				return err
+			}
 		}
-		var err error
-		if m, err = tx.Message(e.Message); errors.Is(err, vault.ErrNotFound) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if m.State >= vault.MessageStored {
-			return nil // its receipt was faster
-		}
-		moved, m.State = true, vault.MessageStored
-		return tx.SetMessage(m)
+		return nil
 	})
-	if err == nil && moved {
-		c.setSending(e.Message, false)
+	if err != nil {
+		return
+	}
+	for _, m := range moved {
+		c.setSending(m.ID, false)
 		c.publishState(m)
 	}
 }
