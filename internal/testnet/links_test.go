@@ -93,7 +93,8 @@ func (w *wiretap) checkHops(t *testing.T) {
 	}
 }
 
-// checkAddresses checks to whom clients' packets went: with 15 nodes, a few.
+// checkAddresses checks to whom clients' packets went: to their guards alone, which of 15 nodes are a few even
+// if one or two fail.
 func (w *wiretap) checkAddresses(t *testing.T, people ...*person) {
 	t.Helper()
 	for _, p := range people {
@@ -113,7 +114,7 @@ func (w *wiretap) checkAddresses(t *testing.T, people ...*person) {
 				}
 			}
 			seenBy, guards = unique(seenBy), unique(guards)
-			if !slices.Equal(seenBy, guards) || len(seenBy) == 0 || len(seenBy) > 3 {
+			if !slices.Equal(seenBy, guards) || len(seenBy) == 0 || len(seenBy) > 5 {
 				t.Errorf("the nodes at %v saw %s's address; its guards are at %v", seenBy, p.name, guards)
 			}
 		}

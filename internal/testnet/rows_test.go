@@ -67,8 +67,8 @@ func traits(key, value []byte, quotes map[string][]byte) (addr mailbox.Address, 
 		k.fixed(addr[:])
 		k.keep(32)          // digest
 		if v.uint(8) == 0 { // sequence; 0 is a deleted one's
-			v.keep(32) // tombstone
-			v.skip(8)  // expiry
+			v.keep(32)    // tombstone
+			v.skip(2 * 8) // expiry, the envelope's own expiry
 		}
 	case 'g':
 		k.fixed(addr[:])

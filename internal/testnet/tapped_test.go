@@ -198,30 +198,52 @@ func (ch *tappedChannel) passedOn() (n int) {
 }
 
 // flip is a bit to be flipped once, in the next cell that goes to or comes from
-// a hop of one of some circuits; at hop 3, which is the swarm, in the next bytes
-// that go from an exit to it.
+// a hop of a circuit that a person sends over; at hop 3, which is the swarm, in
+// the next bytes that go from an exit to it.
 type flip struct {
-	circuits []*tappedCircuit
-	hop      int
-	toward   bool
-	at       int  // byte of the cell's body
-	mask     byte // bit of it
-	on       *tappedCircuit
-	fired    chan struct{}
+	person    string           // the network address
+	receiving []*tappedCircuit // of the person's circuits those for receiving
+	hop       int
+	toward    bool
+	at        int  // byte of the cell's body
+	mask      byte // bit of it
+	on        *tappedCircuit
+	fired     chan struct{}
 }
 
-// arm makes the wiretap flip a bit.
-func (w *wiretap) arm(f flip) *flip {
-	f.fired = make(chan struct{})
+// arm makes the wiretap flip a bit of what p sends, or is answered, next. Over
+// which circuit that goes is for the client to choose.
+func (w *wiretap) arm(p *person, f flip) *flip {
+	f.fired, f.person = make(chan struct{}), p.addrs[len(p.addrs)-1].String()
+	paths := p.Paths()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	over := func(c *tappedCircuit, purpose string) bool {
+		return slices.ContainsFunc(paths, func(p client.Path) bool { return p.Purpose == purpose && c.is(p) })
+	}
+	for _, c := range w.circuits {
+		// Two circuits may have the same hops: better one too many than none.
+		if over(c, "receiving") && !over(c, "sending") && c.hops[2].commands[onion.MsgBegin] > 0 {
+			f.receiving = append(f.receiving, c)
+		}
+	}
 	w.flip = &f
 	return &f
 }
 
+// takes reports whether c stands, is the person's, and is not for receiving. An
+// answer means that it was used.
+func (f *flip) takes(c *tappedCircuit) bool {
+	if c == nil || len(c.hops) < 3 || c.hops[0].addr != f.person || slices.Contains(f.receiving, c) {
+		return false
+	}
+	exit := c.hops[2]
+	return exit.commands[onion.MsgBegin] > 0 || exit.shadow != nil && !f.toward
+}
+
 func (ch *tappedChannel) tamper(cell *onion.Cell, toward bool) {
 	f := ch.w.flip
-	if f == nil || f.on != nil || f.hop != ch.hop || f.toward != toward || !slices.Contains(f.circuits, ch.circuit) {
+	if f == nil || f.on != nil || f.hop != ch.hop || f.toward != toward || !f.takes(ch.circuit) {
 		return
 	}
 	cell.Body()[f.at] ^= f.mask
@@ -241,8 +263,8 @@ func (s *tappedService) tamper(b []byte) {
 	if f == nil || f.on != nil || f.hop != 3 || len(b) < 1<<10 { // a sealed request has a KiB at least
 		return
 	}
-	for _, c := range f.circuits {
-		if len(c.hops) == 3 && s.from == s.w.layout.Nodes[c.hops[2].to].Node.ID {
+	for _, c := range s.w.circuits {
+		if f.takes(c) && s.from == s.w.layout.Nodes[c.hops[2].to].Node.ID {
 			b[f.at*(len(b)-1)/16] ^= f.mask
 			f.on = c
 			close(f.fired)
@@ -251,32 +273,11 @@ func (s *tappedService) tamper(b []byte) {
 	}
 }
 
-// sending returns the living circuits that a person has sent over. A path's nodes
-// do not name it: one that is still unused may have the same.
-func (w *wiretap) sending(p *person) (out []*tappedCircuit) {
-	paths := p.Paths()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, c := range w.circuits {
-		if slices.ContainsFunc(paths, func(p client.Path) bool { return p.Purpose == "sending" && c.is(p) }) && c.hops[2].commands[onion.MsgBegin] > 0 && !c.dead() {
-			out = append(out, c)
-		}
-	}
-	return out
-}
-
+// is reports whether c goes over a path's nodes. That does not name it: one that
+// is still unused may have the same.
 func (c *tappedCircuit) is(p client.Path) bool {
 	want := []string{p.Guard.ID, p.Middle.ID, p.Exit.ID}
 	return slices.EqualFunc(c.hops, want, func(ch *tappedChannel, id string) bool {
 		return ch.w.layout.Nodes[ch.to].Node.ID.String() == id
 	})
-}
-
-func (c *tappedCircuit) dead() bool {
-	select {
-	case <-c.hops[0].done:
-		return true
-	default:
-		return false
-	}
 }
