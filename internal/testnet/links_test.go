@@ -93,8 +93,8 @@ func (w *wiretap) checkHops(t *testing.T) {
 	}
 }
 
-// checkAddresses checks to whom clients' packets went: to their guards alone, which of 15 nodes are a few even
-// if one or two fail.
+// checkAddresses checks to whom clients' packets went: to their guards alone,
+// which of 15 nodes are a few even if one or two fail.
 func (w *wiretap) checkAddresses(t *testing.T, people ...*person) {
 	t.Helper()
 	for _, p := range people {
