@@ -147,6 +147,17 @@ func (c *Client) channelOf(id [32]byte) *channel {
 	return c.channels[id]
 }
 
+// committedChannel is channelOf for a conversation whose rows are committed: if
+// its channel is not there yet, whoever commits it is about to take it up.
+func (c *Client) committedChannel(id [32]byte) *channel {
+	if ch := c.channelOf(id); ch != nil {
+		return ch
+	}
+	c.joining.RLock()
+	defer c.joining.RUnlock()
+	return c.channelOf(id)
+}
+
 func (c *Client) allChannels() []*channel {
 	c.mu.Lock()
 	defer c.mu.Unlock()

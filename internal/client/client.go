@@ -45,6 +45,10 @@ type Client struct {
 	kickContacts signal
 	kickCards    signal
 
+	// joining is held from the transaction that makes a conversation until its
+	// channel is in channels, for those who met its entries in between.
+	joining sync.RWMutex
+
 	mu        sync.Mutex // guards what follows
 	name      string
 	channels  map[[32]byte]*channel

@@ -194,6 +194,8 @@ func (c *Client) introduce(peer suite.VerifyKey, p identity.Period, card *identi
 	}
 	intro := own.secrets.Introduce(c.root, c.persona.Base().Public()).Encode()
 	var ch *channel
+	c.joining.Lock()
+	defer c.joining.Unlock()
 	err := c.update(func(tx *vault.Tx) error {
 		ch = nil
 		contact, err := tx.Contact(peer)

@@ -140,7 +140,7 @@ var (
 // attempt puts an entry once. It may change e: an entry whose period has passed
 // is sealed again for the present one, and that is on disk before it leaves.
 func (c *Client) attempt(e *vault.Entry) (refused int, err error) {
-	ch := c.channelOf(e.Conversation)
+	ch := c.committedChannel(e.Conversation)
 	if ch == nil {
 		return 0, errLost
 	}

@@ -63,6 +63,8 @@ func (c *Client) applyLoop() {
 
 func (c *Client) applyBatch(batch []arrival) {
 	var fx effects
+	c.joining.Lock()
+	defer c.joining.Unlock()
 	err := c.update(func(tx *vault.Tx) error {
 		fx = effects{}
 		for _, a := range batch {
