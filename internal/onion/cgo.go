@@ -69,11 +69,11 @@ func (u *uiv) maskedBlock(encrypt bool, t *[TagSize]byte, ad byte, left, right [
 
 // tweak is UH(K_U, t ‖ ad ‖ right), the mask of ET.
 func (u *uiv) tweak(t *[TagSize]byte, ad byte, right []byte) [16]byte {
-	var first [16]byte
-	first[0] = ad
-	n := copy(first[1:], right)
-	acc := u.jHash.block(fieldElement{}, t[:])
-	acc = u.jHash.block(acc, first[:])
+	var head [polyvalStride]byte
+	copy(head[:], t[:])
+	head[TagSize] = ad
+	n := copy(head[TagSize+1:], right)
+	acc := u.jHash.sum(fieldElement{}, head[:TagSize+1+n])
 	return u.jHash.sum(acc, right[n:]).bytes()
 }
 
@@ -95,7 +95,7 @@ func (u *uiv) keyStream(n *[nonceSize]byte, size int, out []byte) {
 // the blocks of both streams: two tweaks share all of their blocks or none,
 // and no carry leaves the last byte.
 func (u *uiv) setCounter(tweak []byte, size int) {
-	u.iv = u.sHash.block(fieldElement{}, tweak).bytes()
+	u.iv = u.sHash.block(tweak).bytes()
 	blocks := aesBlocks(size) + aesBlocks(layerSize)
 	u.iv[len(u.iv)-1] &= 0xff << bits.Len(uint(blocks-1))
 }

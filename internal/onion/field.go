@@ -11,7 +11,7 @@ import (
 //
 // Nothing here branches on data or indexes with it, and 64-bit multiplication
 // takes constant time on the processors that Go's compiler gives it to.
-// An implementation in assembly replaces fieldKey and its methods as a whole.
+// polyval_asm.go does without fieldKey where the processor multiplies itself.
 
 // fieldElement is an element of the field.
 type fieldElement struct{ lo, hi uint64 }

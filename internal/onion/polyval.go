@@ -1,61 +1,52 @@
 package onion
 
-// polyvalStride is how many blocks share one reduction in a long input.
-const polyvalStride = 4
-
 // polyvalKey is a key of POLYVAL (RFC 8452 §3), the universal hash UH of CGO,
-// with its powers.
+// with its powers: in the form that the processor's carry-less multiplication
+// takes, or, where there is none, in that of the portable field.
 type polyvalKey struct {
-	powers [polyvalStride]fieldKey // key^1, key^2, …
+	table    polyvalTable // where havePolyval
+	portable *portableKey // elsewhere
 }
 
-// initShort readies k for inputs of a block or two: only sum takes it.
-func (k *polyvalKey) initShort(key []byte) fieldElement {
-	h := loadElement(key)
-	k.powers[0].init(h)
-	return h
-}
+// polyvalStride is how many bytes at a time any implementation likes best.
+const polyvalStride = 8 * 16
+
+// initShort readies k for inputs of a block or two: only block takes it.
+func (k *polyvalKey) initShort(key []byte) { k.prepare(key, 1) }
 
 // init readies k for inputs of any length.
-func (k *polyvalKey) init(key []byte) {
-	h := k.initShort(key)
-	power := h
-	for i := 1; i < polyvalStride; i++ {
-		var p product
-		p.add(power, &k.powers[0])
-		power = p.reduce()
-		k.powers[i].init(power)
+func (k *polyvalKey) init(key []byte) { k.prepare(key, polyvalStride/16) }
+
+func (k *polyvalKey) prepare(key []byte, powers int) {
+	if havePolyval {
+		k.table.init(loadElement(key), powers)
+		return
 	}
+	// A new one for each key: copies of a layer share what is never written.
+	k.portable = new(portableKey)
+	k.portable.init(loadElement(key), min(powers, portableStride))
 }
 
-// block returns the hash after one more block of 16 bytes.
-func (k *polyvalKey) block(acc fieldElement, b []byte) fieldElement {
-	var p product
-	e := loadElement(b)
-	p.add(fieldElement{acc.lo ^ e.lo, acc.hi ^ e.hi}, &k.powers[0])
-	return p.reduce()
+// block returns the hash of one block of 16 bytes.
+func (k *polyvalKey) block(b []byte) fieldElement {
+	if havePolyval {
+		return k.table.blocks(fieldElement{}, b[:16])
+	}
+	return k.portable.block(fieldElement{}, b)
 }
 
 // sum returns the hash after b, filled up with zeros to whole blocks.
 func (k *polyvalKey) sum(acc fieldElement, b []byte) fieldElement {
-	const stride = polyvalStride * 16
-	for len(b) >= stride {
-		var p product
-		e := loadElement(b)
-		p.add(fieldElement{acc.lo ^ e.lo, acc.hi ^ e.hi}, &k.powers[polyvalStride-1])
-		for i := 1; i < polyvalStride; i++ {
-			p.add(loadElement(b[16*i:]), &k.powers[polyvalStride-1-i])
-		}
-		acc = p.reduce()
-		b = b[stride:]
+	if !havePolyval {
+		return k.portable.sum(acc, b)
 	}
-	for ; len(b) >= 16; b = b[16:] {
-		acc = k.block(acc, b)
+	if whole := len(b) &^ (polyvalStride - 1); whole > 0 {
+		acc = k.table.blocks(acc, b[:whole])
+		b = b[whole:]
 	}
 	if len(b) > 0 {
-		var last [16]byte
-		copy(last[:], b)
-		acc = k.block(acc, last[:])
+		var last [polyvalStride]byte
+		acc = k.table.blocks(acc, last[:(copy(last[:], b)+15)&^15])
 	}
 	return acc
 }

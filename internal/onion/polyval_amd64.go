@@ -1,0 +1,8 @@
+//go:build !purego
+
+package onion
+
+import "golang.org/x/sys/cpu"
+
+// havePolyval is whether polyvalBlocks runs on this processor.
+var havePolyval = cpu.X86.HasPCLMULQDQ

@@ -1,0 +1,12 @@
+//go:build !amd64 || purego
+
+package onion
+
+const havePolyval = false
+
+// polyvalTable is empty where there is no assembly; nothing calls its methods.
+type polyvalTable struct{}
+
+func (*polyvalTable) init(fieldElement, int) {}
+
+func (*polyvalTable) blocks(acc fieldElement, _ []byte) fieldElement { return acc }
