@@ -2,7 +2,6 @@ package onion
 
 import (
 	"crypto/aes"
-	"crypto/cipher"
 	"crypto/subtle"
 	"math/bits"
 )
@@ -18,27 +17,20 @@ var _ [maxBody - BodySize]struct{} // a body of ours fits
 // stream S over the rest, seeded by the new tag. It is generic in the length
 // of the body, up to maxBody.
 type uiv struct {
-	jBlock cipher.Block        // K_B
-	jHash  polyvalKey          // K_U
-	sBlock cipher.Block        // K
-	sHash  polyvalKey          // B
-	iv     [aes.BlockSize]byte // scratch: what NewCTR is given must not be allocated per cell
+	jBlock aesKey     // K_B
+	jHash  polyvalKey // K_U
+	sBlock aesKey     // K
+	sHash  polyvalKey // B
+
+	next [layerSize]byte // scratch of update, which is not to allocate: else zeros
 }
 
 // init takes J ‖ S = K_B ‖ K_U ‖ K ‖ B.
 func (u *uiv) init(key []byte) {
-	u.jBlock = newAES(key[:16])
+	u.jBlock.init(key[:16])
 	u.jHash.init(key[16:32])
-	u.sBlock = newAES(key[32:48])
+	u.sBlock.init(key[32:48])
 	u.sHash.initShort(key[48:64])
-}
-
-func newAES(key []byte) cipher.Block {
-	b, err := aes.NewCipher(key)
-	if err != nil {
-		panic("onion: AES key: " + err.Error()) // every caller slices 16 bytes
-	}
-	return b
 }
 
 // encrypt is ENC_UIV((J,S), H, (X_L,X_R)) with H = t ‖ ad, in place.
@@ -60,9 +52,9 @@ func (u *uiv) maskedBlock(encrypt bool, t *[TagSize]byte, ad byte, left, right [
 	mask := u.tweak(t, ad, right)
 	subtle.XORBytes(left, left, mask[:])
 	if encrypt {
-		u.jBlock.Encrypt(left, left)
+		u.jBlock.encrypt(left)
 	} else {
-		u.jBlock.Decrypt(left, left)
+		u.jBlock.decrypt(left)
 	}
 	subtle.XORBytes(left, left, mask[:])
 }
@@ -79,25 +71,25 @@ func (u *uiv) tweak(t *[TagSize]byte, ad byte, right []byte) [16]byte {
 
 // stream XORs PRF(S, left, 0) into right.
 func (u *uiv) stream(left, right []byte) {
-	u.setCounter(left, len(right))
-	cipher.NewCTR(u.sBlock, u.iv[:]).XORKeyStream(right, right)
+	u.sBlock.xorStream(u.counter(left, len(right)), right)
 }
 
 // keyStream XORs PRF(S, n, 1) into out. size is that of a body's right part:
 // the stream starts at the first block that PRF(S, n, 0) does not reach.
 func (u *uiv) keyStream(n *[nonceSize]byte, size int, out []byte) {
-	u.setCounter(n[:], size)
-	u.iv[len(u.iv)-1] |= byte(aesBlocks(size))
-	cipher.NewCTR(u.sBlock, u.iv[:]).XORKeyStream(out, out)
+	iv := u.counter(n[:], size)
+	iv[len(iv)-1] |= byte(aesBlocks(size))
+	u.sBlock.xorStream(iv, out)
 }
 
-// setCounter makes iv UH(B, tweak) with its low bits cleared, as many as count
-// the blocks of both streams: two tweaks share all of their blocks or none,
-// and no carry leaves the last byte.
-func (u *uiv) setCounter(tweak []byte, size int) {
-	u.iv = u.sHash.block(tweak).bytes()
+// counter is UH(B, tweak) with its low bits cleared, as many as count the
+// blocks of both streams: two tweaks share all of their blocks or none, and no
+// carry leaves the last byte.
+func (u *uiv) counter(tweak []byte, size int) [aes.BlockSize]byte {
+	iv := u.sHash.block(tweak).bytes()
 	blocks := aesBlocks(size) + aesBlocks(layerSize)
-	u.iv[len(u.iv)-1] &= 0xff << bits.Len(uint(blocks-1))
+	iv[len(iv)-1] &= 0xff << bits.Len(uint(blocks-1))
+	return iv
 }
 
 func aesBlocks(n int) int { return (n + aes.BlockSize - 1) / aes.BlockSize }
@@ -105,9 +97,8 @@ func aesBlocks(n int) int { return (n + aes.BlockSize - 1) / aes.BlockSize }
 // update is UPDATE_UIV((J,S), N): the next key and nonce, from which the old
 // ones cannot be computed.
 func (u *uiv) update(n *[nonceSize]byte, right int) {
-	var out [layerSize]byte
-	u.keyStream(n, right, out[:])
-	u.init(out[:uivKeySize])
-	copy(n[:], out[uivKeySize:])
-	clear(out[:])
+	u.keyStream(n, right, u.next[:])
+	u.init(u.next[:uivKeySize])
+	copy(n[:], u.next[uivKeySize:])
+	clear(u.next[:])
 }
