@@ -112,16 +112,18 @@ TEXT ·aesDecrypt(SB), NOSPLIT, $0-16
 	PXOR  X10, X       \
 	MOVOU X, off(DI)
 
-// func aesCounter8(schedule *aesSchedule, iv *[16]byte, data *byte, strides int)
+// func aesCounter8(schedule *aesSchedule, iv *fieldElement, data *byte, strides int)
 TEXT ·aesCounter8(SB), NOSPLIT, $0-32
-	MOVQ   schedule+0(FP), R8
-	MOVQ   iv+8(FP), SI
-	MOVQ   data+16(FP), DI
-	MOVQ   strides+24(FP), CX
-	MOVOU  (SI), X8
-	MOVQ   $1, AX
-	MOVQ   AX, X9
-	PSLLDQ $15, X9
+	MOVQ       schedule+0(FP), R8
+	MOVQ       iv+8(FP), SI
+	MOVQ       data+16(FP), DI
+	MOVQ       strides+24(FP), CX
+	MOVQ       (SI), X8           // by halves, as it was stored
+	MOVQ       8(SI), X9
+	PUNPCKLQDQ X9, X8
+	MOVQ       $1, AX
+	MOVQ       AX, X9
+	PSLLDQ     $15, X9
 
 stride:
 	NEXTCTR(X0)

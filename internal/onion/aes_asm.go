@@ -24,7 +24,7 @@ func aesDecrypt(schedule *aesSchedule, block *byte)
 // least once, and moves iv on. It counts in the last byte alone.
 //
 //go:noescape
-func aesCounter8(schedule *aesSchedule, iv *[16]byte, data *byte, strides int)
+func aesCounter8(schedule *aesSchedule, iv *fieldElement, data *byte, strides int)
 
 func (s *aesSchedule) init(key []byte) { aesExpand(s, &key[:aesKeySize][0]) }
 
@@ -32,7 +32,7 @@ func (s *aesSchedule) encrypt(block []byte) { aesEncrypt(s, &block[:16][0]) }
 
 func (s *aesSchedule) decrypt(block []byte) { aesDecrypt(s, &block[:16][0]) }
 
-func (s *aesSchedule) xorStream(iv *[16]byte, b []byte) {
+func (s *aesSchedule) xorStream(iv *fieldElement, b []byte) {
 	const stride = 8 * 16
 	if n := len(b) / stride; n > 0 {
 		aesCounter8(s, iv, &b[0], n)

@@ -13,4 +13,4 @@ func (*aesSchedule) encrypt([]byte) {}
 
 func (*aesSchedule) decrypt([]byte) {}
 
-func (*aesSchedule) xorStream(*[16]byte, []byte) {}
+func (*aesSchedule) xorStream(*fieldElement, []byte) {}

@@ -46,11 +46,11 @@ func (k *aesKey) decrypt(block []byte) {
 // xorStream XORs the stream that starts with the block of counter iv into b.
 // The counter's last byte must not overflow before b ends (spec/onion.md §5.3
 // clears enough of its bits).
-func (k *aesKey) xorStream(iv [aes.BlockSize]byte, b []byte) {
+func (k *aesKey) xorStream(iv fieldElement, b []byte) {
 	if haveAES {
 		k.schedule.xorStream(&iv, b)
 		return
 	}
-	scratch := iv // what NewCTR is given is allocated
-	cipher.NewCTR(k.library, scratch[:]).XORKeyStream(b, b)
+	counter := iv.bytes()
+	cipher.NewCTR(k.library, counter[:]).XORKeyStream(b, b)
 }

@@ -30,7 +30,7 @@ func sameAES(t rapid.TB, key, block [16]byte, in []byte) {
 	iv := block
 	iv[15] = byte(256 - aesBlocks(len(in)))
 	b, wantStream := append([]byte{}, in...), append([]byte{}, in...)
-	k.xorStream(iv, b)
+	k.xorStream(loadElement(iv[:]), b)
 	cipher.NewCTR(library, iv[:]).XORKeyStream(wantStream, wantStream)
 	if !bytes.Equal(b, wantStream) {
 		t.Fatalf("key %x: the stream of %d bytes from %x differs", key, len(in), iv)

@@ -78,17 +78,17 @@ func (u *uiv) stream(left, right []byte) {
 // the stream starts at the first block that PRF(S, n, 0) does not reach.
 func (u *uiv) keyStream(n *[nonceSize]byte, size int, out []byte) {
 	iv := u.counter(n[:], size)
-	iv[len(iv)-1] |= byte(aesBlocks(size))
+	iv.hi |= uint64(aesBlocks(size)) << 56
 	u.sBlock.xorStream(iv, out)
 }
 
 // counter is UH(B, tweak) with its low bits cleared, as many as count the
 // blocks of both streams: two tweaks share all of their blocks or none, and no
-// carry leaves the last byte.
-func (u *uiv) counter(tweak []byte, size int) [aes.BlockSize]byte {
-	iv := u.sHash.block(tweak).bytes()
+// carry leaves the last byte, which is the highest of an element.
+func (u *uiv) counter(tweak []byte, size int) fieldElement {
+	iv := u.sHash.block(tweak)
 	blocks := aesBlocks(size) + aesBlocks(layerSize)
-	iv[len(iv)-1] &= 0xff << bits.Len(uint(blocks-1))
+	iv.hi &^= (1<<bits.Len(uint(blocks-1)) - 1) << 56
 	return iv
 }
 

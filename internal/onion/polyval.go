@@ -11,20 +11,25 @@ type polyvalKey struct {
 // polyvalStride is how many bytes at a time any implementation likes best.
 const polyvalStride = 8 * 16
 
-// initShort readies k for inputs of a block or two: only block takes it.
-func (k *polyvalKey) initShort(key []byte) { k.prepare(key, 1) }
+// initShort readies k for single blocks: only block takes it.
+func (k *polyvalKey) initShort(key []byte) {
+	if havePolyval {
+		k.table.initShort(loadElement(key))
+		return
+	}
+	k.portable = new(portableKey)
+	k.portable.init(loadElement(key), 1)
+}
 
 // init readies k for inputs of any length.
-func (k *polyvalKey) init(key []byte) { k.prepare(key, polyvalStride/16) }
-
-func (k *polyvalKey) prepare(key []byte, powers int) {
+func (k *polyvalKey) init(key []byte) {
 	if havePolyval {
-		k.table.init(loadElement(key), powers)
+		k.table.init(loadElement(key))
 		return
 	}
 	// A new one for each key: copies of a layer share what is never written.
 	k.portable = new(portableKey)
-	k.portable.init(loadElement(key), min(powers, portableStride))
+	k.portable.init(loadElement(key), portableStride)
 }
 
 // block returns the hash of one block of 16 bytes.

@@ -46,6 +46,13 @@
 	MOVO   X2, X0 \
 	PXOR   X1, X0
 
+// LOADELEMENT loads an element that was stored by halves: a load of the whole
+// would wait for both to leave the processor's store queue.
+#define LOADELEMENT(P, X) \
+	MOVQ       (P), X   \
+	MOVQ       8(P), X5 \
+	PUNPCKLQDQ X5, X
+
 // func polyvalBlocks(acc *fieldElement, table *polyvalTable, in *byte, n int)
 TEXT ·polyvalBlocks(SB), NOSPLIT, $0-32
 	MOVQ  acc+0(FP), DI
@@ -54,7 +61,7 @@ TEXT ·polyvalBlocks(SB), NOSPLIT, $0-32
 	MOVQ  n+24(FP), CX
 	MOVQ  $0xc200000000000000, AX
 	MOVQ  AX, X14
-	MOVOU (DI), X0
+	LOADELEMENT(DI, X0)
 
 eight:
 	CMPQ  CX, $8
@@ -109,4 +116,56 @@ one:
 
 done:
 	MOVOU X0, (DI)
+	RET
+
+// STORE writes the power X0 at off(DI), and leaves the sum of its halves in X5.
+#define STORE(off) \
+	PSHUFD $0x4e, X0, X5 \
+	PXOR   X0, X5        \
+	MOVOU  X0, off(DI)   \
+	MOVOU  X5, (off+16)(DI)
+
+// MULBY makes X0 its product with X9, whose halves' sum is X10.
+#define MULBY \
+	PSHUFD    $0x4e, X0, X5 \
+	PXOR      X0, X5        \
+	MOVO      X9, X1        \
+	MOVO      X9, X2        \
+	MOVO      X10, X3       \
+	PCLMULQDQ $0x00, X5, X3 \
+	PCLMULQDQ $0x00, X0, X1 \
+	PCLMULQDQ $0x11, X0, X2 \
+	REDUCE
+
+// TWOMORE stores the next odd power, from X11, and the next even one, from
+// X12: two chains that do not wait for each other.
+#define TWOMORE(odd, even) \
+	MOVO X11, X0 \
+	MULBY        \
+	STORE(odd)   \
+	MOVO X0, X11 \
+	MOVO X12, X0 \
+	MULBY        \
+	STORE(even)  \
+	MOVO X0, X12
+
+// func polyvalPowers(table *polyvalTable, h *fieldElement)
+TEXT ·polyvalPowers(SB), NOSPLIT, $0-16
+	MOVQ table+0(FP), DI
+	MOVQ h+8(FP), SI
+	MOVQ $0xc200000000000000, AX
+	MOVQ AX, X14
+	LOADELEMENT(SI, X0)
+	MOVO X0, X11
+	STORE(224)
+	MOVO X0, X9
+	MOVO X5, X10
+	MULBY
+	STORE(192)
+	MOVO X0, X12
+	MOVO X0, X9
+	MOVO X5, X10
+	TWOMORE(160, 128)
+	TWOMORE(96, 64)
+	TWOMORE(32, 0)
 	RET

@@ -12,21 +12,14 @@ type polyvalTable [tablePowers]struct {
 	mid   fieldElement // its low word alone counts
 }
 
-// init computes as many powers of h as asked for: for inputs of so many
-// blocks, or of any number if it is tablePowers.
-func (t *polyvalTable) init(h fieldElement, powers int) {
-	t.set(1, h)
-	for i := 2; i <= powers; i++ {
-		in := h.bytes()
-		h = t.blocks(fieldElement{}, in[:])
-		t.set(i, h)
-	}
+// initShort readies t for single blocks.
+func (t *polyvalTable) initShort(h fieldElement) {
+	t[tablePowers-1].power = h
+	t[tablePowers-1].mid.lo = h.lo ^ h.hi
 }
 
-func (t *polyvalTable) set(exponent int, h fieldElement) {
-	t[tablePowers-exponent].power = h
-	t[tablePowers-exponent].mid.lo = h.lo ^ h.hi
-}
+// init readies t for any number of blocks.
+func (t *polyvalTable) init(h fieldElement) { polyvalPowers(t, &h) }
 
 // blocks returns the hash after b, which is of whole blocks.
 func (t *polyvalTable) blocks(acc fieldElement, b []byte) fieldElement {
@@ -41,3 +34,8 @@ func (t *polyvalTable) blocks(acc fieldElement, b []byte) fieldElement {
 //
 //go:noescape
 func polyvalBlocks(acc *fieldElement, table *polyvalTable, in *byte, n int)
+
+// polyvalPowers fills the table with the powers of h.
+//
+//go:noescape
+func polyvalPowers(table *polyvalTable, h *fieldElement)
