@@ -1,4 +1,4 @@
-//go:build amd64 && !purego
+//go:build (amd64 || arm64) && !purego
 
 package onion
 
@@ -34,8 +34,3 @@ func (t *polyvalTable) blocks(acc fieldElement, b []byte) fieldElement {
 //
 //go:noescape
 func polyvalBlocks(acc *fieldElement, table *polyvalTable, in *byte, n int)
-
-// polyvalPowers fills the table with the powers of h.
-//
-//go:noescape
-func polyvalPowers(table *polyvalTable, h *fieldElement)
