@@ -205,9 +205,6 @@ func (s *fakeSwarm) putLocked(m *fakeMember, r *mailbox.Put) (mailbox.Response, 
 		return nil, mailbox.ErrNotOpen
 	}
 	d := mailbox.EnvelopeDigest(a, r.Envelope)
-	if m.box(a).dead[d] {
-		return nil, mailbox.ErrDeleted
-	}
 	up := s.swarmLocked(a)
 	if len(up) < majority(len(s.dir.SwarmOf(a))) {
 		return nil, mailbox.ErrUnavailable
@@ -216,7 +213,9 @@ func (s *fakeSwarm) putLocked(m *fakeMember, r *mailbox.Put) (mailbox.Response, 
 	out := &mailbox.Stored{}
 	for _, x := range up {
 		x.box(a).open = true
-		x.box(a).add(mailbox.Item{Digest: d, Expiry: r.Expiry, Envelope: r.Envelope})
+		if !x.box(a).dead[d] { // what was deleted is signed for, and not stored again
+			x.box(a).add(mailbox.Item{Digest: d, Expiry: r.Expiry, Envelope: r.Envelope})
+		}
 		var batch mailbox.ReceiptBatch
 		batch.Add(a, d, r.Expiry)
 		rs, err := batch.Sign(rand.Reader, x.key, s.nowLocked())

@@ -72,9 +72,9 @@ func TestOneMemberWithholds(t *testing.T) {
 	}
 }
 
-// TestMinorityClaimsDeletion: two members say of every put that its owner has
-// read and deleted it, each pair in turn, the first one asked among them.
-func TestMinorityClaimsDeletion(t *testing.T) {
+// TestMinorityRefuses: two members say of every put that it has expired, each
+// pair in turn, the first one asked among them.
+func TestMinorityRefuses(t *testing.T) {
 	s := newFakeSwarm(t, 5)
 	alice, bob := newPerson(t, s), newPerson(t, s)
 	befriend(alice, bob)
@@ -83,7 +83,7 @@ func TestMinorityClaimsDeletion(t *testing.T) {
 		s.mu.Lock()
 		s.hook = func(node identity.NodeID, req mailbox.Request) error {
 			if _, put := req.(*mailbox.Put); put && slices.Contains(liars, node) {
-				return mailbox.ErrDeleted
+				return mailbox.ErrExpired
 			}
 			return nil
 		}

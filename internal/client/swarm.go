@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"sotto/internal/directory"
@@ -202,12 +201,9 @@ func (s *swarms) each(ctx context.Context, t target, f func(context.Context, dir
 var errNoSwarm = errors.New("client: the directory has no swarm for this address")
 
 // put leaves an envelope and returns nil when a majority of the swarm has
-// signed for it, or says that its owner has read and deleted it: our receipt
-// was lost then. One member's word is not enough, since it could be a lie that
-// loses the message. prepare signs the put, with work where needed.
+// signed for it; members sign for one that its owner has read and deleted, too.
+// prepare signs the put, with work where needed.
 func (s *swarms) put(ctx context.Context, t target, prepare func(context.Context) (*mailbox.Put, error)) (refused int, _ error) {
-	var gone atomic.Int32
-	enough := majority(len(s.dir.Current().SwarmOf(t.loc.Address())))
 	return s.each(ctx, t, func(ctx context.Context, n directory.Node) error {
 		return s.opened(ctx, t, n.ID, func() error {
 			p, err := prepare(ctx)
@@ -215,9 +211,6 @@ func (s *swarms) put(ctx context.Context, t target, prepare func(context.Context
 				return err
 			}
 			resp, err := s.call(ctx, t, n.ID, fixed(p))
-			if errors.Is(err, mailbox.ErrDeleted) && int(gone.Add(1)) >= enough {
-				return nil
-			}
 			if errors.Is(err, mailbox.ErrBadWork) {
 				s.prices.forget(p.Address())
 			}

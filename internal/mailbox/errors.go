@@ -27,7 +27,6 @@ const (
 	CodeUnknownKey   ErrorCode = 14
 	CodeUnavailable  ErrorCode = 15
 	CodeForbidden    ErrorCode = 16
-	CodeDeleted      ErrorCode = 17
 )
 
 var (
@@ -67,8 +66,6 @@ var (
 	ErrUnavailable = errors.New("mailbox: no majority")
 	// ErrForbidden is returned for a request that this kind of mailbox has not.
 	ErrForbidden = errors.New("mailbox: not for this kind of mailbox")
-	// ErrDeleted is returned for an envelope that its owner deleted.
-	ErrDeleted = errors.New("mailbox: envelope was deleted")
 
 	// ErrOpen is returned for a sealed thing that does not open.
 	ErrOpen = errors.New("mailbox: does not open")
@@ -102,7 +99,6 @@ var classes = []struct {
 	{CodeUnknownKey, "unknownKey", ErrUnknownKey},
 	{CodeUnavailable, "unavailable", ErrUnavailable},
 	{CodeForbidden, "forbidden", ErrForbidden},
-	{CodeDeleted, "deleted", ErrDeleted},
 }
 
 // String returns the code's name, for logs and metrics.
