@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -53,8 +54,9 @@ func usagef(format string, a ...any) error { return usageError{fmt.Errorf(format
 
 func newRoot(o *options) *cobra.Command {
 	root := &cobra.Command{
-		Use:   "sotto",
-		Short: "A messenger without phone numbers, central servers or metadata to hand over",
+		Use:                        "sotto",
+		SuggestionsMinimumDistance: 2,
+		Short:                      "A messenger without phone numbers, central servers or metadata to hand over",
 		Long: "Sotto is a decentralised, end-to-end-encrypted messenger. Messages travel through\n" +
 			"three onion hops and wait, encrypted, on swarms of community-run nodes.\n\n" +
 			"Try it: sotto demo",
@@ -74,21 +76,39 @@ func newRoot(o *options) *cobra.Command {
 		newInit(o), newRestore(o), newID(o), newSend(o), newReceive(o), newRequests(o),
 		newDaemon(o), newDemo(o), newTestnet(o), newNode(o), newBench(o), newVersion(o),
 	)
-	for _, c := range root.Commands() {
-		c.Args = usageArgs(c.Args)
-	}
+	checkUsage(root)
 	return root
 }
 
-// usageArgs makes a wrong number of arguments a usage error.
+// checkUsage makes wrong arguments and missing flags of cmd, and of all below
+// it, usage errors.
+func checkUsage(cmd *cobra.Command) {
+	cmd.Args = usageArgs(cmd.Args)
+	for _, c := range cmd.Commands() {
+		checkUsage(c)
+	}
+}
+
+// usageArgs makes a wrong number of arguments, an unknown subcommand and a
+// missing flag a usage error.
 func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	if check == nil {
 		return nil
 	}
 	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usagef("%w (usage: %s)", err, cmd.UseLine())
+		err := check(cmd, args)
+		switch {
+		case err == nil:
+			if err := cmd.ValidateRequiredFlags(); err != nil {
+				return usagef("%w (usage: %s)", err, cmd.UseLine())
+			}
+			return nil
+		case cmd.HasSubCommands():
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				return usagef("%w; did you mean %s?", err, strings.Join(near, " or "))
+			}
+			return usagef("%w (see %s --help)", err, cmd.CommandPath())
 		}
-		return nil
+		return usagef("%w (usage: %s)", err, cmd.UseLine())
 	}
 }

@@ -20,7 +20,7 @@ func newNode(o *options) *cobra.Command {
 	run := &cobra.Command{
 		Use:   "run --dir DIR",
 		Short: "Relay circuits and keep mailboxes until told to stop",
-		Args:  usageArgs(cobra.NoArgs),
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log := slog.New(slog.NewJSONHandler(o.err, nil))
 			n, err := node.Start(node.Config{Dir: dir, Metrics: metrics, Logger: log})

@@ -30,9 +30,6 @@ func newRequests(o *options) *cobra.Command {
 		o.requestCommand("block", "Silently drop everything somebody sends from now on", "blocked", session.Block),
 		o.requestCommand("unblock", "Undo block", "unblocked", session.Unblock),
 	)
-	for _, c := range cmd.Commands() {
-		c.Args = usageArgs(c.Args)
-	}
 	return cmd
 }
 

@@ -34,7 +34,6 @@ func newTestnet(o *options) *cobra.Command {
 			return o.testnetUp(cmd.Context(), dir, nodes, swarm)
 		},
 	}
-	up.Args = usageArgs(up.Args)
 	up.Flags().StringVar(&dir, "dir", "", "the network's `DIR`")
 	up.Flags().IntVar(&nodes, "nodes", localNodes, "how many nodes")
 	up.Flags().IntVar(&swarm, "swarm", directory.DefaultSwarm, "how many nodes a swarm has")
