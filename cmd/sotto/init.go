@@ -36,14 +36,18 @@ func newInit(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				id, err := publish(ctx, app)
+				c, err := app.Client()
 				if err != nil {
 					return err
 				}
-				return o.print(struct {
+				// The phrase comes before the network, which may not answer: an
+				// interrupted command must not leave an account without it.
+				id := c.ID()
+				err = o.print(struct {
 					ID     string `json:"id"`
 					Phrase string `json:"phrase"`
 				}{id, phrase}, "Your phrase, shown this once. Write it on paper:\n\n"+columns(phrase)+"\nYour ID:\n\n  "+id)
+				return errors.Join(err, flush(ctx, c))
 			})
 		},
 	}
