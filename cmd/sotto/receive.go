@@ -32,12 +32,16 @@ func newReceive(o *options) *cobra.Command {
 				if timeout == 0 {
 					timeout = receiveTimeout
 				}
-				ctx, cancel := context.WithTimeout(ctx, timeout)
+				syncCtx, cancel := context.WithTimeout(ctx, timeout)
 				defer cancel()
-				if err := s.Sync(ctx); err != nil {
-					return fmt.Errorf("the mailboxes could not be read in full: %w", err)
+				err := s.Sync(syncCtx)
+				switch {
+				case errors.Is(err, context.DeadlineExceeded):
+					err = errors.New("the network did not answer in time: what is missing comes next time")
+				case err != nil:
+					err = fmt.Errorf("the mailboxes could not be read in full: %w", err)
 				}
-				return o.take(ctx, s)
+				return errors.Join(o.take(ctx, s), err) // what came in is shown in any case
 			})
 		},
 	}
