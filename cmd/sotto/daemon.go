@@ -10,6 +10,7 @@ import (
 
 	"sotto/internal/api"
 	"sotto/internal/client"
+	"sotto/internal/directory"
 	"sotto/internal/webui"
 )
 
@@ -64,6 +65,9 @@ func (o *options) openForDaemon(ctx context.Context, app *client.App, dir, netwo
 		if network == "" {
 			return usagef("no account in %s: make one with `sotto init`, or give --network FILE to do it in the browser", dir)
 		}
+		if err := checkNetwork(network); err != nil { // before the browser finds out, in the last step
+			return err
+		}
 		return os.MkdirAll(dir, 0o700) // for the endpoint file
 	}
 	passphrase, given, err := o.givenPassphrase()
@@ -71,6 +75,22 @@ func (o *options) openForDaemon(ctx context.Context, app *client.App, dir, netwo
 		return err
 	}
 	return app.Unlock(ctx, passphrase)
+}
+
+// checkNetwork says what is wrong with a network's file.
+func checkNetwork(file string) error {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("the network's file cannot be used: %w", err)
+	}
+	n, err := directory.ParseNetwork(b)
+	if err == nil {
+		_, err = n.Directory()
+	}
+	if err != nil {
+		return fmt.Errorf("the network's file %s cannot be used: %w", file, err)
+	}
+	return nil
 }
 
 // newServer listens for a profile's web app.
