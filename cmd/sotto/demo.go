@@ -176,10 +176,18 @@ func (d *demo) serve(ctx context.Context, browser bool) error {
 	defer cancel()
 	ends := make(chan error, len(d.srv))
 	for i, s := range d.srv {
+		announced := make(chan struct{}) // one after the other, in the order of names
 		go func() {
 			defer cancel()
-			ends <- serve(ctx, s, d.dirs[i], func() error { return d.announce(i, browser) })
+			ends <- serve(ctx, s, d.dirs[i], func() error {
+				defer close(announced)
+				return d.announce(i, browser)
+			})
 		}()
+		select {
+		case <-announced:
+		case <-ctx.Done():
+		}
 	}
 	var errs []error
 	for range d.srv {
