@@ -47,7 +47,7 @@ func newInit(o *options) *cobra.Command {
 					ID     string `json:"id"`
 					Phrase string `json:"phrase"`
 				}{id, phrase}, "Your phrase, shown this once. Write it on paper:\n\n"+columns(phrase)+"\nYour ID:\n\n  "+id)
-				return errors.Join(err, flush(ctx, c))
+				return errors.Join(err, o.publish(ctx, c))
 			})
 		},
 	}
@@ -72,13 +72,15 @@ func newRestore(o *options) *cobra.Command {
 				if err := app.Restore(ctx, phrase, name, passphrase); err != nil {
 					return err
 				}
-				id, err := publish(ctx, app)
+				c, err := app.Client()
 				if err != nil {
 					return err
 				}
-				return o.print(struct {
+				id := c.ID()
+				err = o.print(struct {
 					ID string `json:"id"`
 				}{id}, id)
+				return errors.Join(err, o.publish(ctx, c))
 			})
 		},
 	}
@@ -136,14 +138,14 @@ func (o *options) withNewProfile(ctx context.Context, network string, do func(co
 	return errors.Join(err, app.Close())
 }
 
-// publish waits until others can write to the new account, and returns its ID.
-// An unreachable network is no error: the cards are published at the next start.
-func publish(ctx context.Context, app *client.App) (string, error) {
-	c, err := app.Client()
-	if err != nil {
-		return "", err
+// publish waits until others can write to the new account. An unreachable
+// network is no error: the cards are published at the next start.
+func (o *options) publish(ctx context.Context, c *client.Client) error {
+	all, err := flush(ctx, c)
+	if err == nil && !all {
+		o.note("The network did not answer, so nobody can write to you yet. The next command that reaches it makes up for it.")
 	}
-	return c.ID(), flush(ctx, c)
+	return err
 }
 
 // columns lays a phrase out in rows of four numbered words.

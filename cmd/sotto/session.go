@@ -57,20 +57,22 @@ func (o *options) withSession(ctx context.Context, do func(context.Context, sess
 		err = do(ctx, c)
 	}
 	if err == nil {
-		err = flush(ctx, c)
+		_, err = flush(ctx, c)
 	}
 	return errors.Join(err, app.Close())
 }
 
-// flush hands over what is still on its way out, such as delivery receipts. Not
-// reaching the network in time is no error: the outbox keeps it.
-func flush(ctx context.Context, c *client.Client) error {
+// flush hands over what is still on its way out, such as delivery receipts, and
+// reports whether all of it left. Not reaching the network in time is no error:
+// the outbox keeps it.
+func flush(ctx context.Context, c *client.Client) (all bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
-	if err := c.Flush(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
-		return err
+	err = c.Flush(ctx)
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return false, nil
 	}
-	return nil
+	return err == nil, err
 }
 
 // unlock opens the profile in dir, which must hold an account.

@@ -49,6 +49,11 @@ type process struct {
 // all are healthy, and writes their process IDs into the network's file. On an
 // error nothing is left running.
 func Up(ctx context.Context, l *Layout, program string) (*Processes, error) {
+	for _, e := range l.Nodes {
+		if info, err := node.ReadRunInfo(e.Dir); err == nil && healthy(ctx, info.Metrics) {
+			return nil, fmt.Errorf("testnet: the network in %s runs already (process %d is its %s): stop that one first", l.Dir, info.PID, filepath.Base(e.Dir))
+		}
+	}
 	p := &Processes{layout: l, program: program}
 	for _, e := range l.Nodes {
 		proc, err := startProcess(e, program)
@@ -104,9 +109,9 @@ func (p *process) ready(ctx context.Context) (node.RunInfo, error) {
 		}
 		select {
 		case <-p.done:
-			return node.RunInfo{}, fmt.Errorf("testnet: %s exited while starting: %w (see its %s)", filepath.Base(p.entry.Dir), p.err, logFile)
+			return node.RunInfo{}, fmt.Errorf("testnet: %s exited while starting: %w (see %s)", filepath.Base(p.entry.Dir), p.err, filepath.Join(p.entry.Dir, logFile))
 		case <-ctx.Done():
-			return node.RunInfo{}, fmt.Errorf("testnet: %s is not healthy: %w (see its %s)", filepath.Base(p.entry.Dir), ctx.Err(), logFile)
+			return node.RunInfo{}, fmt.Errorf("testnet: %s is not healthy: %w (see %s)", filepath.Base(p.entry.Dir), ctx.Err(), filepath.Join(p.entry.Dir, logFile))
 		case <-tick.C:
 		}
 	}
