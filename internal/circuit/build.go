@@ -113,7 +113,8 @@ func (t *telescope) create(create []byte) ([]byte, error) {
 	return onion.JoinCreate(&in[0], &in[1], onion.CmdCreated)
 }
 
-// extend asks the last hop for another and returns the new hop's answer.
+// extend asks the last hop for another and returns the new hop's answer. Its
+// cells are RELAY_EARLY, which relays count (spec/circuit.md §4.2).
 func (t *telescope) extend(last int, node identity.NodeID, create []byte) ([]byte, error) {
 	var p onion.Packer
 	if err := p.Add(onion.Extend(node, create)); err != nil {
@@ -122,7 +123,7 @@ func (t *telescope) extend(last int, node identity.NodeID, create []byte) ([]byt
 	var cells []*onion.Cell
 	for p.Pending() > 0 {
 		cell := new(onion.Cell)
-		cell.SetHeader(t.ch.CircID(), onion.CmdRelay)
+		cell.SetHeader(t.ch.CircID(), onion.CmdRelayEarly)
 		p.Next(cell.Payload())
 		if _, err := t.onion.Seal(last, cell, cell.Payload()); err != nil {
 			return nil, err

@@ -135,6 +135,7 @@ func TestFlippedBit(t *testing.T) {
 	for name, flip := range map[string]func(*tamperer){
 		"toward the client":    func(e *tamperer) { e.flip.Store(true) },
 		"away from the client": func(e *tamperer) { e.back.Store(true) },
+		"as RELAY_EARLY":       func(e *tamperer) { e.mark.Store(true) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -152,6 +153,7 @@ func TestFlippedBit(t *testing.T) {
 					}
 					t.Logf("hop %d flipped a bit: %v after %v", hop, err, time.Since(start))
 					evil.flip.Store(false)
+					evil.mark.Store(false)
 					evil.back.Store(false)
 					sendUntil(t, c, sending, s.Target())
 				})

@@ -13,11 +13,12 @@ import (
 )
 
 // tamperer is a relay that forwards as it should until it is told to flip a bit
-// of the next cells, or to swallow them.
+// of the next cells, to mark them, or to swallow them.
 type tamperer struct {
 	nodes []int
 	flip  atomic.Bool // of every cell toward the client
 	back  atomic.Bool // of every cell away from the client
+	mark  atomic.Bool // every cell is made RELAY_EARLY, either way
 	mute  atomic.Bool // nothing is forwarded
 }
 
@@ -74,6 +75,7 @@ func (e *tamperer) circuit(ctx context.Context, w *network, self directory.Local
 			if e.back.Load() {
 				cell.Body()[700] ^= 4
 			}
+			e.marked(&cell)
 			if next.WriteCells(&cell) != nil {
 				break
 			}
@@ -169,6 +171,13 @@ func (e *tamperer) extend(ctx context.Context, w *network, end *link.Endpoint, p
 	return next, nil
 }
 
+// marked changes the command of a cell that passes, if that is due.
+func (e *tamperer) marked(cell *onion.Cell) {
+	if e.mark.Load() {
+		cell.SetHeader(cell.CircID(), onion.CmdRelayEarly)
+	}
+}
+
 // toward passes cells to the client.
 func (e *tamperer) toward(layer *onion.RelayCircuit, prev, next *link.Channel) {
 	defer prev.Abort(0)
@@ -185,6 +194,7 @@ func (e *tamperer) toward(layer *onion.RelayCircuit, prev, next *link.Channel) {
 		if e.flip.Load() {
 			cell.Body()[3] ^= 1
 		}
+		e.marked(&cell)
 		if prev.WriteCells(&cell) != nil {
 			return
 		}

@@ -42,7 +42,18 @@ const (
 	CmdCreated Command = 2 // one of the two parts of a relay's answer
 	CmdRelay   Command = 3 // body is tag and payload, onion-encrypted
 	CmdDestroy Command = 4 // body is a Reason and zeros
+	// CmdRelayEarly is CmdRelay for the cells of an EXTEND, away from the
+	// client only. Relays count them, which bounds the length of circuits.
+	CmdRelayEarly Command = 5
 )
+
+// MaxEarly is how many RELAY_EARLY cells a circuit may have on a link: the two
+// of the EXTEND to the middle and the two of that to the exit. Beyond three
+// hops, none is left for another (spec/circuit.md §4.2).
+const MaxEarly = 2 * extendCells
+
+// extendCells is how many cells an EXTEND takes that nothing else shares.
+const extendCells = 2
 
 // String names the command as the specification does.
 func (c Command) String() string {
@@ -57,6 +68,8 @@ func (c Command) String() string {
 		return "RELAY"
 	case CmdDestroy:
 		return "DESTROY"
+	case CmdRelayEarly:
+		return "RELAY_EARLY"
 	}
 	return fmt.Sprintf("command %d", uint8(c))
 }
@@ -106,7 +119,7 @@ func CheckHeader(c *Cell) error {
 	switch c.Command() {
 	case CmdCreate, CmdCreated:
 		maxPart = createParts - 1
-	case CmdPadding, CmdRelay, CmdDestroy:
+	case CmdPadding, CmdRelay, CmdDestroy, CmdRelayEarly:
 	default:
 		return fmt.Errorf("%w: %v", ErrCommand, c.Command())
 	}

@@ -44,8 +44,13 @@ func testPayload(n int) []byte {
 
 func (c *chain) seal(t testing.TB, hop int, payload []byte) (*Cell, Tag) {
 	t.Helper()
+	return c.sealAs(t, CmdRelay, hop, payload)
+}
+
+func (c *chain) sealAs(t testing.TB, cmd Command, hop int, payload []byte) (*Cell, Tag) {
+	t.Helper()
 	cell := new(Cell)
-	cell.SetHeader(1, CmdRelay)
+	cell.SetHeader(1, cmd)
 	tag, err := c.client.Seal(hop, cell, payload)
 	if err != nil {
 		t.Fatal(err)

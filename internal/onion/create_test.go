@@ -84,7 +84,8 @@ func TestCheckHeader(t *testing.T) {
 		"second part":          {[8]byte{1, 2, 3, 4, 1, 1, 1, 0}, nil},
 		"version 0":            {[8]byte{1, 2, 3, 4, 3, 0, 0, 0}, ErrVersion},
 		"version 2":            {[8]byte{1, 2, 3, 4, 3, 2, 0, 0}, ErrVersion},
-		"unknown command":      {[8]byte{1, 2, 3, 4, 5, 1, 0, 0}, ErrCommand},
+		"early":                {[8]byte{1, 2, 3, 4, 5, 1, 0, 0}, nil},
+		"unknown command":      {[8]byte{1, 2, 3, 4, 6, 1, 0, 0}, ErrCommand},
 		"part of a relay cell": {[8]byte{1, 2, 3, 4, 3, 1, 1, 0}, ErrReserved},
 		"reserved byte":        {[8]byte{1, 2, 3, 4, 3, 1, 0, 1}, ErrReserved},
 	}

@@ -64,6 +64,7 @@ type circuitVector struct {
 // bit of the body is changed there, and nobody recognises it.
 type step struct {
 	Outbound bool     `json:"outbound"`
+	Early    bool     `json:"early,omitempty"`
 	Hop      int      `json:"hop"`
 	Payload  hexBytes `json:"payload"`
 	Flip     *int     `json:"flip,omitempty"`
@@ -186,7 +187,11 @@ func (s *step) mark(cell *Cell) {
 }
 
 func (s *step) outbound(t *testing.T, c *chain) error {
-	cell, tag := c.seal(t, s.Hop, s.Payload)
+	cmd := CmdRelay
+	if s.Early {
+		cmd = CmdRelayEarly
+	}
+	cell, tag := c.sealAs(t, cmd, s.Hop, s.Payload)
 	s.Tag = tag[:]
 	s.mark(cell)
 	hop, payload, _ := c.outbound(cell, nil)
@@ -323,6 +328,7 @@ func vectorInputs() *ownVectors {
 			Steps: []step{
 				{Outbound: true, Hop: 2, Payload: hexBytes("to the exit")},
 				{Outbound: true, Hop: 0, Payload: hexBytes("to the guard")},
+				{Outbound: true, Early: true, Hop: 1, Payload: hexBytes("part of an EXTEND")},
 				{Outbound: true, Hop: 2, Payload: fill(PayloadSize, 9)},
 				{Outbound: false, Hop: 2, Payload: hexBytes("from the exit")},
 				{Outbound: false, Hop: 1, Payload: hexBytes("from the middle")},
@@ -353,7 +359,8 @@ func vectorInputs() *ownVectors {
 			{Name: "relay", Header: hexBytes{0, 0, 0, 1, 3, 1, 0, 0}},
 			{Name: "second part of CREATE", Header: hexBytes{0, 0, 0, 1, 1, 1, 1, 0}},
 			{Name: "version 2", Header: hexBytes{0, 0, 0, 1, 3, 2, 0, 0}},
-			{Name: "unknown command", Header: hexBytes{0, 0, 0, 1, 5, 1, 0, 0}},
+			{Name: "early", Header: hexBytes{0, 0, 0, 1, 5, 1, 0, 0}},
+			{Name: "unknown command", Header: hexBytes{0, 0, 0, 1, 6, 1, 0, 0}},
 			{Name: "third part of CREATE", Header: hexBytes{0, 0, 0, 1, 1, 1, 2, 0}},
 			{Name: "reserved byte", Header: hexBytes{0, 0, 0, 1, 3, 1, 0, 1}},
 		},

@@ -54,6 +54,9 @@ func (u *Unpacker) Feed(payload []byte, handle func(Message) error) (data bool, 
 	return data, nil
 }
 
+// Unfinished reports whether a message has begun whose end is still to come.
+func (u *Unpacker) Unfinished() bool { return u.missing > 0 }
+
 // fill moves what is missing from the front of payload, and returns the rest.
 func (u *Unpacker) fill(payload []byte) []byte {
 	n := min(u.missing, len(payload))

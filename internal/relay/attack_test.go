@@ -71,7 +71,7 @@ func ignore(*onion.Cell) {}
 func flipOnce(at, bit int) func(*onion.Cell) {
 	seen := 0
 	return func(c *onion.Cell) {
-		if c.Command() != onion.CmdRelay {
+		if c.Command() != onion.CmdRelay && c.Command() != onion.CmdRelayEarly {
 			return
 		}
 		if seen == at {
@@ -136,10 +136,14 @@ func TestBitFlipDestroysTheCircuit(t *testing.T) {
 func TestLinksCarryWholeCellsOnly(t *testing.T) {
 	inSim(t, 4, Limits{}, func(t *testing.T, w *network) {
 		watch := func(first onion.Command, n *atomic.Int64) func(*onion.Cell) {
+			var early atomic.Int64
 			return func(c *onion.Cell) {
 				want := onion.CmdRelay
 				if n.Add(1) <= 2 {
 					want = first
+				}
+				if want == onion.CmdRelay && c.Command() == onion.CmdRelayEarly && early.Add(1) <= onion.MaxEarly {
+					want = onion.CmdRelayEarly
 				}
 				if err := onion.CheckHeader(c); err != nil || c.Command() != want || c.CircID() != 1 {
 					t.Errorf("cell %d: %v of circuit %d, %v", n.Load(), c.Command(), c.CircID(), err)

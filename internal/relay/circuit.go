@@ -35,6 +35,7 @@ type circuit struct {
 	// Of the goroutine that reads prev alone.
 	unpacker onion.Unpacker
 	received onion.ReceiveWindow
+	early    early
 
 	toPrev queue
 	sender sender // the relay's own cells, and the order of all, toward the client
@@ -149,6 +150,9 @@ func (c *circuit) forward(b *link.Batch) error {
 	for i := range b.Len() {
 		cell := b.Cell(i)
 		relayed, err := c.checkCell(cell, c.prev)
+		if err == nil {
+			err = c.early.count(cell.Command())
+		}
 		if err != nil {
 			b.Release()
 			return err
@@ -159,7 +163,7 @@ func (c *circuit) forward(b *link.Batch) error {
 		mine, payload, tag := c.layer.Outbound(cell)
 		switch {
 		case mine:
-			err = c.recognised(payload, tag)
+			err = c.recognised(cell.Command(), payload, tag)
 		case next == nil:
 			err = errProtocol
 		default:
@@ -185,7 +189,8 @@ func (c *circuit) forward(b *link.Batch) error {
 }
 
 // checkCell checks a cell's header and reports whether it is a RELAY cell;
-// DESTROY comes back as an error.
+// DESTROY comes back as an error. RELAY_EARLY is one only from the previous
+// neighbour: toward the client a relay could mark a circuit with it.
 func (c *circuit) checkCell(cell *onion.Cell, from channel) (relayed bool, err error) {
 	if err := onion.CheckHeader(cell); err != nil {
 		return false, err
@@ -196,6 +201,10 @@ func (c *circuit) checkCell(cell *onion.Cell, from channel) (relayed bool, err e
 	switch cell.Command() {
 	case onion.CmdRelay:
 		return true, nil
+	case onion.CmdRelayEarly:
+		if from == c.prev {
+			return true, nil
+		}
 	case onion.CmdPadding:
 		return false, nil
 	case onion.CmdDestroy:

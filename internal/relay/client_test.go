@@ -94,7 +94,7 @@ func (c *client) extend(n *node) {
 	c.t.Helper()
 	h, create, err := onion.StartHandshake(rand.Reader, n.ID, n.OnionKey, onion.ClassStream, nil)
 	check(c.t, err)
-	c.send(onion.Extend(n.ID, create))
+	c.sendExtend(onion.Extend(n.ID, create))
 	m := c.expect(onion.MsgExtended)
 	created, err := m.Created()
 	check(c.t, err)
@@ -110,6 +110,16 @@ func (c *client) send(messages ...onion.Message) {
 }
 
 func (c *client) trySend(hop int, messages ...onion.Message) error {
+	return c.trySendAs(onion.CmdRelay, hop, messages...)
+}
+
+// sendExtend sends m as an EXTEND is sent.
+func (c *client) sendExtend(m onion.Message) {
+	c.t.Helper()
+	check(c.t, c.trySendAs(onion.CmdRelayEarly, c.layers.Hops()-1, m))
+}
+
+func (c *client) trySendAs(cmd onion.Command, hop int, messages ...onion.Message) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var p onion.Packer
@@ -120,7 +130,7 @@ func (c *client) trySend(hop int, messages ...onion.Message) error {
 	}
 	for p.Pending() > 0 {
 		var cell onion.Cell
-		cell.SetHeader(c.ch.CircID(), onion.CmdRelay)
+		cell.SetHeader(c.ch.CircID(), cmd)
 		data, _ := p.Next(cell.Payload())
 		tag, err := c.layers.Seal(hop, &cell, cell.Payload())
 		if err != nil {

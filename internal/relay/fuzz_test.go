@@ -82,7 +82,7 @@ func FuzzRelayMessages(f *testing.F) {
 			if len(p) > onion.PayloadSize {
 				p = p[:onion.PayloadSize]
 			}
-			if err := c.recognised(p, onion.Tag{}); err != nil {
+			if err := c.recognised(onion.CmdRelayEarly, p, onion.Tag{}); err != nil {
 				break
 			}
 		}

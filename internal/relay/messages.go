@@ -9,7 +9,8 @@ import (
 
 // recognised processes the messages of a cell for this relay, and acknowledges
 // the cell if it is due (spec/circuit.md §4.4, §4.5).
-func (c *circuit) recognised(payload []byte, tag onion.Tag) error {
+func (c *circuit) recognised(cmd onion.Command, payload []byte, tag onion.Tag) error {
+	c.early.begin(cmd, c.unpacker.Unfinished())
 	data, err := c.unpacker.Feed(payload, c.handle)
 	if err != nil {
 		return err
@@ -22,6 +23,7 @@ func (c *circuit) recognised(payload []byte, tag onion.Tag) error {
 
 // handle processes one message. An error destroys the circuit.
 func (c *circuit) handle(m onion.Message) error {
+	early := c.early.message()
 	switch m.Command {
 	case onion.MsgData:
 		return c.handleData(m)
@@ -32,6 +34,9 @@ func (c *circuit) handle(m onion.Message) error {
 	case onion.MsgEnd:
 		return c.handleEnd(m)
 	case onion.MsgExtend:
+		if !early {
+			return errProtocol
+		}
 		return c.handleExtend(m)
 	case onion.MsgProbe:
 		token, err := m.Token()

@@ -132,11 +132,11 @@ func TestRefusals(t *testing.T) {
 			do   func(*client)
 			want onion.Reason
 		}{
-			"extend to a stranger":     {func(c *client) { c.send(onion.Extend(stranger, make([]byte, onion.HandshakeSize))) }, onion.ReasonUnknownNode},
-			"extend to itself":         {func(c *client) { c.send(onion.Extend(w.nodes[1].ID, make([]byte, onion.HandshakeSize))) }, onion.ReasonRefused},
-			"extend back":              {func(c *client) { c.send(onion.Extend(w.nodes[0].ID, make([]byte, onion.HandshakeSize))) }, onion.ReasonRefused},
-			"extend without handshake": {func(c *client) { c.send(onion.Extend(w.nodes[2].ID, make([]byte, onion.HandshakeSize))) }, onion.ReasonVersion},
-			"malformed extend":         {func(c *client) { c.send(onion.Message{Command: onion.MsgExtend, Data: []byte{1}}) }, onion.ReasonProtocol},
+			"extend to a stranger":     {func(c *client) { c.sendExtend(onion.Extend(stranger, make([]byte, onion.HandshakeSize))) }, onion.ReasonUnknownNode},
+			"extend to itself":         {func(c *client) { c.sendExtend(onion.Extend(w.nodes[1].ID, make([]byte, onion.HandshakeSize))) }, onion.ReasonRefused},
+			"extend back":              {func(c *client) { c.sendExtend(onion.Extend(w.nodes[0].ID, make([]byte, onion.HandshakeSize))) }, onion.ReasonRefused},
+			"extend without handshake": {func(c *client) { c.sendExtend(onion.Extend(w.nodes[2].ID, make([]byte, onion.HandshakeSize))) }, onion.ReasonVersion},
+			"malformed extend":         {func(c *client) { c.sendExtend(onion.Message{Command: onion.MsgExtend, Data: []byte{1}}) }, onion.ReasonProtocol},
 			"relay's message":          {func(c *client) { c.send(onion.Connected(1)) }, onion.ReasonProtocol},
 			"sendme for nothing":       {func(c *client) { c.send(onion.Sendme(onion.Tag{1})) }, onion.ReasonProtocol},
 			"empty data":               {func(c *client) { c.send(onion.Message{Command: onion.MsgData, Stream: 1}) }, onion.ReasonProtocol},

@@ -77,14 +77,14 @@ func TestUnreachableNext(t *testing.T) {
 		w.sim.SetDown(w.nodes[2].Addr.Addr(), true)
 		a, b := w.circuit(w.nodes[0], w.nodes[1]), w.circuit(w.nodes[0], w.nodes[1])
 		start := time.Now()
-		a.send(onion.Extend(w.nodes[2].ID, make([]byte, onion.HandshakeSize)))
+		a.sendExtend(onion.Extend(w.nodes[2].ID, make([]byte, onion.HandshakeSize)))
 		a.expectEnd(onion.ReasonTimeout)
 		if d := time.Since(start); d > 3*time.Second {
 			t.Errorf("dead next node noticed after %v", d)
 		}
 		// Within the pause after a failure nobody waits.
 		start = time.Now()
-		b.send(onion.Extend(w.nodes[2].ID, make([]byte, onion.HandshakeSize)))
+		b.sendExtend(onion.Extend(w.nodes[2].ID, make([]byte, onion.HandshakeSize)))
 		b.expectEnd(onion.ReasonUnreachable)
 		if d := time.Since(start); d > 10*linkLatency {
 			t.Errorf("known failure told after %v", d)

@@ -107,13 +107,13 @@ func (ch *tappedChannel) see(cell *onion.Cell, toward bool) {
 		if created := ch.join(1, cell); created != nil {
 			ch.finish(created)
 		}
-	case cmd == onion.CmdRelay && !toward:
+	case (cmd == onion.CmdRelay || cmd == onion.CmdRelayEarly) && !toward:
 		ch.tamper(cell, toward)
 		ch.relayed(*cell)
 	case cmd == onion.CmdRelay:
 		ch.tamper(cell, toward)
 		ch.toward++
-	case cmd == onion.CmdCreate, cmd == onion.CmdCreated:
+	case cmd == onion.CmdCreate, cmd == onion.CmdCreated, cmd == onion.CmdRelayEarly:
 		ch.w.faultLocked("%v in the wrong direction", cmd)
 	}
 }
