@@ -23,7 +23,7 @@ const (
 func cells(ctx context.Context, r Run) error { return measureCells(ctx, r, cellRounds, cellsPerRound) }
 
 func measureCells(ctx context.Context, r Run, rounds, perRound int) error {
-	client, relays, err := newLayers(cellHops)
+	c, err := newCellWork(perRound)
 	if err != nil {
 		return err
 	}
@@ -31,25 +31,98 @@ func measureCells(ctx context.Context, r Run, rounds, perRound int) error {
 	if err != nil {
 		return err
 	}
-	forwarded, originated := newRelayCell(), newRelayCell()
-	var failed error
 	r.Note("sealing %d cells of %d bytes in %d interleaved rounds", rounds*perRound, onion.CellSize, rounds)
-	times, err := interleave(ctx, rounds, perRound,
-		seal,
-		func() { relays[0].Outbound(forwarded) },
-		func() {
-			if _, err := client.Seal(cellHops-1, originated, originated.Payload()); err != nil {
-				failed = err
-			}
-		},
-	)
-	if err != nil || failed != nil {
-		return cmp.Or(err, failed)
+	times, err := interleave(ctx, rounds, perRound, seal, c.forward, c.originate, c.answer, c.back, c.open)
+	if err != nil {
+		return err
 	}
-	return r.emit(
-		Figure{Bench: "cells", Name: "relay_forward", Value: times[1], Unit: "ns"}.against("aes128gcm_seal", times[0]),
-		Figure{Bench: "cells", Name: "client_originate_3hops", Value: times[2], Unit: "ns"}.against("aes128gcm_seal", times[0]),
+	figures := []Figure{
+		{Name: "relay_forward", Value: times[1], Unit: "ns"},
+		{Name: "client_originate_3hops", Value: times[2], Unit: "ns"},
+		{Name: "relay_originate", Value: times[3], Unit: "ns"},
+		{Name: "client_open_3hops", Value: times[5], Unit: "ns"},
+	}
+	for i := range figures {
+		figures[i] = figures[i].against("aes128gcm_seal", times[0])
+	}
+	figures = append(figures,
+		Figure{Name: "relay_forward_allocs", Value: allocations(perRound, c.forward), Unit: "allocs"},
+		Figure{Name: "client_originate_allocs", Value: allocations(perRound, c.originate), Unit: "allocs"},
+		Figure{Name: "relay_originate_allocs", Value: allocations(perRound, c.answer), Unit: "allocs"},
+		Figure{Name: "client_open_allocs", Value: allocations(perRound, c.back, c.open), Unit: "allocs"},
 	)
+	for i := range figures {
+		figures[i].Bench = "cells"
+	}
+	if c.failed != nil {
+		return c.failed
+	}
+	return r.emit(figures...)
+}
+
+// cellWork is what is measured: each method does its work on one cell.
+type cellWork struct {
+	client *onion.ClientCircuit
+	relays []*onion.RelayCircuit
+	cell   *onion.Cell
+	other  *onion.RelayCircuit // a relay whose client reads nothing
+
+	// A round's worth of cells on their way back to the client: back makes
+	// them, open opens them.
+	way          []onion.Cell
+	made, opened int
+	failed       error
+}
+
+func newCellWork(perRound int) (*cellWork, error) {
+	client, relays, err := newLayers(cellHops)
+	if err != nil {
+		return nil, err
+	}
+	_, others, err := newLayers(1)
+	if err != nil {
+		return nil, err
+	}
+	return &cellWork{
+		client: client, relays: relays, cell: newRelayCell(), other: others[0],
+		way: make([]onion.Cell, perRound),
+	}, nil
+}
+
+func (c *cellWork) note(err error) { c.failed = cmp.Or(c.failed, err) }
+
+// forward is a relay's work on a cell from the client that passes on.
+func (c *cellWork) forward() { c.other.Outbound(c.cell) }
+
+// originate is the client's work on a cell for the exit.
+func (c *cellWork) originate() {
+	_, err := c.client.Seal(cellHops-1, c.cell, c.cell.Payload())
+	c.note(err)
+}
+
+// answer is an exit's work on a cell of its own.
+func (c *cellWork) answer() {
+	_, err := c.other.Originate(c.cell, c.cell.Payload())
+	c.note(err)
+}
+
+// back is the work of all three relays on a cell for the client.
+func (c *cellWork) back() {
+	cell := &c.way[c.made%len(c.way)]
+	c.made++
+	cell.SetHeader(1, onion.CmdRelay)
+	_, err := c.relays[cellHops-1].Originate(cell, cell.Payload())
+	c.note(err)
+	for i := cellHops - 2; i >= 0; i-- {
+		c.relays[i].Inbound(cell)
+	}
+}
+
+// open is the client's work on the next cell that back made.
+func (c *cellWork) open() {
+	_, _, _, err := c.client.Open(&c.way[c.opened%len(c.way)])
+	c.opened++
+	c.note(err)
 }
 
 // newLayers makes a circuit's two sides by real handshakes.

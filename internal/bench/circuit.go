@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"time"
 )
@@ -13,19 +12,12 @@ import (
 const (
 	circuitHops   = 3
 	circuitRelays = 8 // a choice of paths, and all fit on one machine
+	echoRelays    = 4 // few, so that circuits through the same ones are found
 	manyStreams   = 10
 
 	warmBytes  = 16 << 20
 	roundTime  = 700 * time.Millisecond
-	poolRounds = 7
-
-	echoBytes = 256 // a small request
-	echoes    = 2000
-
-	loadRate  = 30e6 // bytes per second
-	loadShare = 0.95 // of loadRate that must have been held
-	loadTime  = 8 * time.Second
-	loadTick  = 2 * time.Millisecond
+	poolRounds = 6
 
 	buildRounds  = 8
 	buildsAtOnce = 24
@@ -42,11 +34,18 @@ func circuits(ctx context.Context, r Run) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
+	few, err := startRelays(ctx, echoRelays)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, few.Close()) }()
 	for _, step := range []func(context.Context, Run) error{
 		func(ctx context.Context, r Run) error { return throughputs(ctx, r, w, bare) },
 		w.echoTimes,
-		w.echoUnderLoad,
+		func(ctx context.Context, r Run) error { return echoBeside(ctx, r, few, bare) },
 		w.buildRate,
+		func(ctx context.Context, r Run) error { return answers(ctx, r, answerRounds, answersPerRound) },
+		w.handshakeRate,
 	} {
 		if err := step(ctx, r); err != nil {
 			return err
@@ -133,108 +132,6 @@ func (f *flow) round(ctx context.Context, n int) error {
 }
 
 func (f *flow) cpuPerGB() float64 { return f.cpu.Seconds() / (float64(f.bytes) / 1e9) }
-
-// echoTimes measures round trips on a circuit that carries nothing else.
-func (w *relays) echoTimes(ctx context.Context, r Run) error {
-	r.Note("echoing %d bytes %d times", echoBytes, echoes)
-	times, err := w.echo(ctx, func(i int) bool { return i < echoes })
-	if err != nil {
-		return err
-	}
-	return r.emit(
-		Figure{Bench: "circuit", Name: "echo_p50", Value: milliseconds(percentile(times, 50)), Unit: "ms"},
-		Figure{Bench: "circuit", Name: "echo_p99", Value: milliseconds(percentile(times, 99)), Unit: "ms"},
-	)
-}
-
-// echo makes round trips over one stream, one after the other, while more says so.
-func (w *relays) echo(ctx context.Context, more func(i int) bool) ([]time.Duration, error) {
-	s, err := w.open(ctx, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	if err := openMode(s, modeEcho); err != nil {
-		return nil, err
-	}
-	out, in := make([]byte, echoBytes), make([]byte, echoBytes)
-	var times []time.Duration
-	for i := 0; more(i) && ctx.Err() == nil; i++ {
-		began := time.Now()
-		if _, err := s.Write(out); err != nil {
-			return nil, err
-		}
-		if _, err := io.ReadFull(s, in); err != nil {
-			return nil, err
-		}
-		times = append(times, time.Since(began))
-	}
-	return times, ctx.Err()
-}
-
-// echoUnderLoad measures round trips while another circuit of the same guards
-// carries loadRate. Where the machine cannot carry it, there is no such figure.
-func (w *relays) echoUnderLoad(ctx context.Context, r Run) error {
-	r.Note("echoing while another circuit carries %.0f MB/s for %v", loadRate/1e6, loadTime)
-	var times []time.Duration
-	var echoErr error
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		times, echoErr = w.echo(ctx, func(int) bool {
-			select {
-			case <-done:
-				return false
-			default:
-				return true
-			}
-		})
-	})
-	rate, err := w.load(ctx)
-	close(done)
-	wg.Wait()
-	if err := errors.Join(err, echoErr); err != nil {
-		return err
-	}
-	if rate < loadShare*loadRate {
-		r.Note("no figure under load: this machine carried %.1f MB/s of it", rate/1e6)
-		return nil
-	}
-	return r.emit(Figure{Bench: "circuit", Name: "echo_p99_under_30MBps", Value: milliseconds(percentile(times, 99)), Unit: "ms"})
-}
-
-// load sends at loadRate for loadTime, and returns the rate that it reached.
-func (w *relays) load(ctx context.Context) (float64, error) {
-	s, err := w.open(ctx, 1)
-	if err != nil {
-		return 0, err
-	}
-	defer s.Close()
-	if err := openMode(s, modeSink); err != nil {
-		return 0, err
-	}
-	tick := time.NewTicker(loadTick)
-	defer tick.Stop()
-	buf := make([]byte, 256<<10)
-	began := time.Now()
-	sent := 0
-	for time.Since(began) < loadTime {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		}
-		due := min(int(loadRate*time.Since(began).Seconds())-sent, len(buf))
-		if _, err := s.Write(buf[:due]); err != nil {
-			return 0, err
-		}
-		sent += due
-	}
-	if err := drained(s, uint64(sent)); err != nil {
-		return 0, err
-	}
-	return float64(sent) / time.Since(began).Seconds(), nil
-}
 
 // buildRate counts circuits while many streams that may not share one are opened,
 // and all circuits are dropped again and again.

@@ -2,9 +2,13 @@ package bench
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"time"
 )
+
+// allocRounds is how often allocations are counted.
+const allocRounds = 5
 
 // interleave runs each of fs perRound times in every round, one after the other,
 // and returns the median time of one call of each in nanoseconds. Since all
@@ -28,6 +32,24 @@ func interleave(ctx context.Context, rounds, perRound int, fs ...func()) ([]floa
 		out[i] = middle(samples[i])
 	}
 	return out, nil
+}
+
+// allocations returns how many allocations one call of each of fs makes,
+// together: the median of some rounds, since the runtime allocates now and then.
+func allocations(perRound int, fs ...func()) float64 {
+	var samples []float64
+	for range allocRounds {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for _, f := range fs {
+			for range perRound {
+				f()
+			}
+		}
+		runtime.ReadMemStats(&after)
+		samples = append(samples, float64(after.Mallocs-before.Mallocs)/float64(perRound))
+	}
+	return middle(samples)
 }
 
 // middle returns the median of samples, which it sorts; 0 of none.

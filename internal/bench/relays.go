@@ -53,11 +53,15 @@ func tryListen(n int) ([]net.PacketConn, int, error) {
 // and one client.
 type relays struct {
 	target  identity.NodeID // listed, so that streams can name it; does not run
+	first   identity.NodeID // of the relays
 	ends    []*link.Endpoint
+	client  *link.Endpoint // one of ends
 	manager *circuit.Manager
 	built   atomic.Int64 // circuits so far
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
+
+	directory directory.Source
 }
 
 // startRelays starts n relays and waits until the client has a circuit.
@@ -90,6 +94,7 @@ func (w *relays) start(run context.Context, n int) error {
 		return err
 	}
 	source := directory.Fixed(dir)
+	w.directory, w.first = source, local[0].Node.ID
 	for i, pc := range conns[:n] {
 		e, err := link.NewEndpoint(pc, link.Config{Identity: local[i].Identity, Directory: source})
 		if err != nil {
@@ -112,7 +117,7 @@ func (w *relays) connect(pc net.PacketConn, source directory.Source) error {
 	if err != nil {
 		return err
 	}
-	w.ends = append(w.ends, e)
+	w.ends, w.client = append(w.ends, e), e
 	w.manager, err = circuit.NewManager(circuit.Config{
 		Directory: source, Endpoint: e,
 		OnEvent: func(e circuit.Event) {
