@@ -31,13 +31,21 @@ type network struct {
 	open   socket
 	local  []directory.LocalNode
 	source directory.Source
-	ends   []*link.Endpoint
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	exit   relay.ExitDialer // behind every exit
+	evil   *tamperer
+	ends   []*link.Endpoint // of node i; closed while it is dead
+	stops  []func()         // stops node i, once
 }
 
-// startNetwork starts nodes relays; evil takes the place of some.
+// startNetwork starts nodes relays behind which is an echo; evil takes the place
+// of some.
 func startNetwork(t testing.TB, nodes int, port uint16, open socket, evil *tamperer) *network {
+	t.Helper()
+	return startNetworkOf(t, nodes, port, open, evil, echoDialer{})
+}
+
+// startNetworkOf is startNetwork with another service behind the exits.
+func startNetworkOf(t testing.TB, nodes int, port uint16, open socket, evil *tamperer, exit relay.ExitDialer) *network {
 	t.Helper()
 	n, local, err := directory.Local(directory.LocalConfig{
 		Nodes: nodes, Port: port, Created: time.Now().Add(-time.Hour), Rand: rand.Reader,
@@ -49,37 +57,57 @@ func startNetwork(t testing.TB, nodes int, port uint16, open socket, evil *tampe
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	w := &network{t: t, open: open, local: local, source: directory.Fixed(d), cancel: cancel}
+	w := &network{
+		t: t, open: open, local: local, source: directory.Fixed(d), exit: exit, evil: evil,
+		ends: make([]*link.Endpoint, nodes), stops: make([]func(), nodes),
+	}
 	for i := range local {
-		pc, err := open(local[i].Node.Addr)
-		if err != nil {
+		if err := w.startNode(i); err != nil {
 			t.Fatal(err)
 		}
-		e, err := link.NewEndpoint(pc, link.Config{Identity: local[i].Identity, Directory: w.source})
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.ends = append(w.ends, e)
-		if evil != nil && evil.is(i) {
-			w.wg.Go(func() { evil.serve(ctx, w, local[i], e) })
-			continue
-		}
-		r := relay.New(relay.Config{
-			Identity: local[i].Node.ID, OnionSecret: local[i].Onion, Directory: w.source,
-			Endpoint: e, Exit: echoDialer{},
-		})
-		w.wg.Go(func() { _ = r.Serve(ctx) })
 	}
 	return w
 }
 
-func (w *network) stop() {
-	w.cancel()
-	for _, e := range w.ends {
-		_ = e.Close()
+// startNode starts node i, which does not run.
+func (w *network) startNode(i int) error {
+	pc, err := w.open(w.local[i].Node.Addr)
+	if err != nil {
+		return err
 	}
-	w.wg.Wait()
+	e, err := link.NewEndpoint(pc, link.Config{Identity: w.local[i].Identity, Directory: w.source})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	w.ends[i] = e
+	w.stops[i] = sync.OnceFunc(func() {
+		cancel()
+		_ = e.Close()
+		<-done
+	})
+	go func() {
+		defer close(done)
+		if w.evil != nil && w.evil.is(i) {
+			w.evil.serve(ctx, w, w.local[i], e)
+			return
+		}
+		r := relay.New(relay.Config{
+			Identity: w.local[i].Node.ID, OnionSecret: w.local[i].Onion, Directory: w.source,
+			Endpoint: e, Exit: w.exit,
+		})
+		_ = r.Serve(ctx)
+	}()
+	return nil
+}
+
+func (w *network) stop() {
+	var all sync.WaitGroup
+	for _, stop := range w.stops {
+		all.Go(stop)
+	}
+	all.Wait()
 }
 
 // node returns what the directory says of node i.
@@ -108,7 +136,13 @@ var clientAddr = netip.MustParseAddrPort("127.200.0.1:0")
 
 func (w *network) newClient(change func(*circuit.Config)) *client {
 	w.t.Helper()
-	pc, err := w.open(clientAddr)
+	return w.newClientAt(clientAddr, change)
+}
+
+// newClientAt is newClient at an address of its own.
+func (w *network) newClientAt(addr netip.AddrPort, change func(*circuit.Config)) *client {
+	w.t.Helper()
+	pc, err := w.open(addr)
 	if err != nil {
 		w.t.Fatal(err)
 	}
