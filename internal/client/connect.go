@@ -69,8 +69,12 @@ func hopOf(h circuit.Hop) Hop {
 	return Hop{ID: h.ID.String(), Operator: h.Operator, Address: h.Addr.String()}
 }
 
-// NewPath implements Network.
-func (n *circuits) NewPath() { n.manager.NewPath() }
+// NewPath implements Network. What could join old paths to new ones is
+// forgotten as well (spec/link.md §5.4).
+func (n *circuits) NewPath() {
+	n.endpoint.ForgetSessions()
+	n.manager.NewPath()
+}
 
 // Close implements Network.
 func (n *circuits) Close() error { return errors.Join(n.manager.Close(), n.endpoint.Close()) }

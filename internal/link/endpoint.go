@@ -55,6 +55,8 @@ type Endpoint struct {
 	acceptServices chan *ServiceConn
 
 	handshakes atomic.Int64 // unfinished incoming ones
+	tickets    *tickets     // of connections that it dialled
+	ticketKeys *ticketKeys  // for those that it accepts
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -78,6 +80,8 @@ func NewEndpoint(pc net.PacketConn, cfg Config) (*Endpoint, error) {
 		cfg:            cfg,
 		pc:             pc,
 		transport:      &quic.Transport{Conn: pc, ConnectionIDLength: connIDLength},
+		tickets:        newTickets(cfg.Now),
+		ticketKeys:     newTicketKeys(cfg.Now),
 		acceptLinks:    make(chan *Link, acceptQueue),
 		acceptServices: make(chan *ServiceConn, acceptQueue),
 		conns:          make(map[*quic.Conn]struct{}),
@@ -116,6 +120,10 @@ func (e *Endpoint) track(conn *quic.Conn) bool {
 
 // LocalAddr returns the socket's address.
 func (e *Endpoint) LocalAddr() net.Addr { return e.pc.LocalAddr() }
+
+// ForgetSessions throws away all session tickets, so that the next connections
+// cannot be joined to earlier ones by them (spec/link.md §5.4).
+func (e *Endpoint) ForgetSessions() { e.tickets.forget() }
 
 // Close closes every connection, telling its peer, and returns when all
 // goroutines of the endpoint have ended. Later calls return the same.

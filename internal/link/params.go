@@ -55,6 +55,11 @@ const (
 	verifyAbove = 256
 )
 
+// ticketLife is how long a session ticket may be used, once. It covers a link
+// that was lost and is dialled again; for longer, a guard has no business to
+// know a client by it.
+const ticketLife = 10 * time.Minute
+
 // Codes of CONNECTION_CLOSE (spec/link.md §6).
 const (
 	closeNormal  = 0x0

@@ -38,23 +38,24 @@ func dialConfig() *quic.Config {
 	return c
 }
 
-// baseTLS fixes version and key exchange. Tickets are off: a resumed session
-// would let a guard join two connections of one client.
+// baseTLS fixes version and key exchange, which a resumed session makes anew.
 func baseTLS(protocols ...string) *tls.Config {
 	return &tls.Config{
-		MinVersion:             tls.VersionTLS13,
-		CurvePreferences:       []tls.CurveID{tls.X25519MLKEM768},
-		NextProtos:             protocols,
-		SessionTicketsDisabled: true,
+		MinVersion:       tls.VersionTLS13,
+		CurvePreferences: []tls.CurveID{tls.X25519MLKEM768},
+		NextProtos:       protocols,
 	}
 }
 
 // listenTLS asks for a certificate. Whoever presents one must be a node of the
-// directory; the service protocol needs one (spec/link.md §5.2).
+// directory; the service protocol needs one (spec/link.md §5.2). The check is
+// made for resumed sessions too, with the certificate that the ticket holds.
 func (e *Endpoint) listenTLS() *tls.Config {
 	c := baseTLS(ProtocolCells, ProtocolService)
 	c.Certificates = []tls.Certificate{e.cert}
 	c.ClientAuth = tls.RequestClientCert
+	c.WrapSession = e.ticketKeys.wrap
+	c.UnwrapSession = e.ticketKeys.unwrap
 	c.VerifyConnection = func(s tls.ConnectionState) error {
 		if len(s.PeerCertificates) == 0 {
 			if s.NegotiatedProtocol == ProtocolCells {
@@ -74,7 +75,8 @@ func (e *Endpoint) listenTLS() *tls.Config {
 	return c
 }
 
-// dialTLS accepts exactly one key (spec/link.md §5.1).
+// dialTLS accepts exactly one key (spec/link.md §5.1), also when it resumes:
+// the session remembers whose it is.
 func (e *Endpoint) dialTLS(protocol string, want identity.NodeID) *tls.Config {
 	c := baseTLS(protocol)
 	if e.isNode() {
@@ -83,6 +85,7 @@ func (e *Endpoint) dialTLS(protocol string, want identity.NodeID) *tls.Config {
 	// No authority and no name vouches for a node: VerifyConnection compares
 	// its key with the directory's.
 	c.InsecureSkipVerify = true
+	c.ClientSessionCache = e.tickets.forDial(want, protocol)
 	c.VerifyConnection = func(s tls.ConnectionState) error {
 		id, err := certifiedNode(s.PeerCertificates)
 		if err != nil {

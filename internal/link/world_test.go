@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sotto/internal/directory"
+	"sotto/internal/identity"
 	"sotto/internal/onion"
 	"sotto/internal/simnet"
 	"sotto/internal/suite"
@@ -34,7 +35,15 @@ type world struct {
 
 func newWorld(t testing.TB, n int, sim *simnet.Net) *world {
 	t.Helper()
-	var rand seeds
+	w := newWorldOf(t, n, 0)
+	w.sim = sim
+	return w
+}
+
+// newWorldOf makes the keys of its nodes from seed.
+func newWorldOf(t testing.TB, n int, seed seeds) *world {
+	t.Helper()
+	rand := seed
 	port := uint16(4000)
 	network, nodes, err := directory.Local(directory.LocalConfig{
 		Nodes: n, Swarm: 1, Port: port, Created: time.Unix(1_700_000_000, 0), Rand: &rand,
@@ -46,7 +55,7 @@ func newWorld(t testing.TB, n int, sim *simnet.Net) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{t: t, nodes: nodes, dir: directory.Fixed(dir), sim: sim}
+	return &world{t: t, nodes: nodes, dir: directory.Fixed(dir)}
 }
 
 func (w *world) socket(addr netip.AddrPort) net.PacketConn {
@@ -73,9 +82,12 @@ func (w *world) node(i int) (*Endpoint, directory.Node) {
 	return e, n.Node
 }
 
+// clientAddr is where clients are; port 0 takes a free one.
+var clientAddr = netip.MustParseAddrPort("127.0.0.1:0")
+
 // client starts an endpoint without a key.
 func (w *world) client() *Endpoint {
-	return w.endpoint(netip.MustParseAddrPort("127.0.0.1:0"), suite.SigningKey{})
+	return w.endpoint(clientAddr, suite.SigningKey{})
 }
 
 func (w *world) endpoint(addr netip.AddrPort, key suite.SigningKey) *Endpoint {
@@ -139,4 +151,12 @@ func numbered(i int) *onion.Cell {
 	}
 	c.SetHeader(uint32(i), onion.CmdRelay)
 	return &c
+}
+
+// has reports whether there is a ticket for node.
+func (t *tickets) has(node identity.NodeID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, ok := t.kept[ticketFor{node, ProtocolCells}]
+	return ok
 }
