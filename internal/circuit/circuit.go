@@ -156,7 +156,7 @@ func (c *circuit) handleLocked(hop int, m onion.Message) error {
 	case onion.MsgSendme:
 		tag, err := m.SendmeTag()
 		if err == nil {
-			err = c.window.Acknowledge(tag)
+			err = c.window.Acknowledge(tag, c.now())
 		}
 		c.wakeWriter()
 		return err

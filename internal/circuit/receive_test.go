@@ -1,6 +1,7 @@
 package circuit
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -111,6 +112,40 @@ func TestStreamWindowIsHeld(t *testing.T) {
 	}
 }
 
+// An exit that acknowledges cells which have not reached it, to make the client
+// send faster than the path carries, ends the circuit.
+func TestExitMayNotAcknowledgeEarly(t *testing.T) {
+	tags := make([]onion.Tag, 2*onion.CircuitStep)
+	for i := range tags {
+		tags[i] = onion.Tag{byte(i), 1}
+	}
+	due := tags[onion.CircuitStep-1]
+	for name, c := range map[string]struct {
+		says []onion.Tag
+		ok   bool
+	}{
+		"the step's last cell":     {[]onion.Tag{due}, true},
+		"one cell before":          {[]onion.Tag{tags[onion.CircuitStep-2]}, false},
+		"a later step":             {[]onion.Tag{tags[2*onion.CircuitStep-1]}, false},
+		"the same step once more":  {[]onion.Tag{due, due}, false},
+		"a tag that is nearly due": {[]onion.Tag{{due[0], due[1], 1}}, false},
+	} {
+		circuit := twoStreams(t)
+		for _, tag := range tags {
+			circuit.window.Sent(tag, start)
+		}
+		var err error
+		for _, tag := range c.says {
+			if err = circuit.receivePayload(exitHop, pack(t, onion.Sendme(tag)), onion.Tag{}); err != nil {
+				break
+			}
+		}
+		if c.ok != (err == nil) || !c.ok && !errors.Is(err, onion.ErrWindow) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
 // twoStreams returns a circuit whose client has written on stream 1 and closed
 // stream 2.
 func twoStreams(t testing.TB) *circuit {
@@ -139,7 +174,7 @@ func drain(t testing.TB, c *circuit) {
 	payload := make([]byte, onion.PayloadSize)
 	for {
 		c.mu.Lock()
-		_, ok := c.packLocked(payload, onion.CircuitWindow)
+		_, ok := c.packLocked(payload, onion.MaxWindow)
 		c.mu.Unlock()
 		if !ok {
 			return

@@ -59,11 +59,12 @@ func (c *circuit) fillBatch(b *link.Batch) error {
 			return err
 		}
 	}
+	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range b.Len() {
 		if data[i] {
-			c.window.Sent(tags[i])
+			c.window.Sent(tags[i], now)
 		}
 	}
 	return nil

@@ -30,10 +30,12 @@ const (
 	// allows a client less.
 	maxStreams = 8192
 	// streamWindow is what one stream may have in flight. A circuit's own
-	// window (spec/circuit.md §2) is 590 KB, so this never binds first.
-	streamWindow = 1 << 20
-	// connWindowStart is what a new connection may have in flight.
-	connWindowStart = 2 << 20
+	// window (spec/circuit.md §2) is at most 1.18 MB of cells, and what no
+	// window holds back is little, so this never binds first.
+	streamWindow = 2 << 20
+	// connWindowStart is what a new connection may have in flight: two circuits
+	// at their largest, before QUIC sees that more is used.
+	connWindowStart = 4 << 20
 	// connWindow is the most that a connection's window grows to. It bounds
 	// what a neighbour can make an endpoint hold out of order.
 	connWindow = 16 << 20

@@ -4,19 +4,28 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // The windows of a circuit, equal in both directions (spec/circuit.md §2).
 const (
-	// CircuitWindow is how many cells that hold DATA may be in flight between
-	// the client and one hop: 577 KB of payload, a round trip's worth at 2 MB/s
-	// and 250 ms, and the most that a circuit can make a relay hold.
-	CircuitWindow = 512
-	// CircuitStep is how many such cells one SENDME acknowledges.
+	// CircuitStep is how many cells that hold DATA one SENDME acknowledges. The
+	// windows below are multiples of it.
 	CircuitStep = 32
-	// StreamWindow is how many bytes of one stream may be in flight. It is
-	// close to the circuit's, so that a single stream can use all of it.
-	StreamWindow = 512 << 10
+	// StartWindow is how many such cells may be in flight between the client and
+	// one hop before the first SENDME: four steps, so that a short exchange
+	// needs none.
+	StartWindow = 4 * CircuitStep
+	// MinWindow is the least that congestion control leaves: twice a step, so
+	// that a step is always completed and no circuit falls silent.
+	MinWindow = 2 * CircuitStep
+	// MaxWindow is the most: 1.15 MB, a round trip's worth at 4.6 MB/s and
+	// 250 ms. It bounds what a circuit can make relays hold.
+	MaxWindow = 32 * CircuitStep
+	// StreamWindow is how many bytes of one stream may be in flight. It is what
+	// MaxWindow cells carry, what waits to be acknowledged and some more, so
+	// that a single stream can use the whole circuit.
+	StreamWindow = 40 * StreamStep
 	// StreamStep is how many bytes one SENDME of a stream acknowledges.
 	StreamStep = 32 << 10
 	// MaxStreams is how many streams one circuit may have open at once: more
@@ -28,41 +37,66 @@ const (
 // and for data beyond a window. The circuit is to be destroyed.
 var ErrWindow = errors.New("onion: window violated")
 
-// SendWindow is the sender's account of a circuit's window in one direction.
-// The zero value is ready.
+// SendWindow is the sender's account of a circuit's window in one direction,
+// and decides how large that window is (spec/circuit.md §4.5). The zero value
+// is ready.
 type SendWindow struct {
-	inFlight int
-	marks    [CircuitWindow / CircuitStep]Tag // tags that SENDMEs must quote
-	first    int                              // the oldest of them
-	count    int                              // how many there are
-	partial  int                              // cells since the last mark
+	congestion congestion
+	inFlight   int
+	marks      *marks // nil before the first step is complete
+	partial    int    // cells since the last mark
 }
 
-// Room returns how many more cells that hold DATA may be sent.
-func (w *SendWindow) Room() int { return CircuitWindow - w.inFlight }
+// marks are the cells that completed a step and are not yet acknowledged, as
+// many as fit into the largest window.
+type marks struct {
+	ring  [MaxWindow / CircuitStep]mark
+	first int // the oldest
+	count int
+}
 
-// Sent counts a cell that holds DATA; there must have been Room for it.
-func (w *SendWindow) Sent(tag Tag) {
+type mark struct {
+	tag  Tag // that a SENDME must quote
+	sent time.Time
+}
+
+// Window returns how many cells that hold DATA may be in flight now.
+func (w *SendWindow) Window() int { return w.congestion.window() }
+
+// Room returns how many more cells that hold DATA may be sent.
+func (w *SendWindow) Room() int { return max(w.Window()-w.inFlight, 0) }
+
+// Sent counts a cell that holds DATA and leaves now; there must have been Room
+// for it.
+func (w *SendWindow) Sent(tag Tag, now time.Time) {
 	w.inFlight++
 	if w.partial++; w.partial < CircuitStep {
 		return
 	}
 	w.partial = 0
-	w.marks[(w.first+w.count)%len(w.marks)] = tag
-	w.count++
+	if w.marks == nil {
+		w.marks = new(marks)
+	}
+	m := w.marks
+	m.ring[(m.first+m.count)%len(m.ring)] = mark{tag, now}
+	m.count++
 }
 
-// Acknowledge takes a SENDME of the circuit: it must quote the tag of the cell
-// that completed the oldest step, which only its reader can know.
-func (w *SendWindow) Acknowledge(tag Tag) error {
-	if w.count == 0 {
+// Acknowledge takes a SENDME of the circuit that has arrived now: it must quote
+// the tag of the cell that completed the oldest step, which only its reader can
+// know.
+func (w *SendWindow) Acknowledge(tag Tag, now time.Time) error {
+	m := w.marks
+	if m == nil || m.count == 0 {
 		return fmt.Errorf("%w: SENDME for nothing that was sent", ErrWindow)
 	}
-	if subtle.ConstantTimeCompare(w.marks[w.first][:], tag[:]) != 1 {
+	oldest := m.ring[m.first]
+	if subtle.ConstantTimeCompare(oldest.tag[:], tag[:]) != 1 {
 		return fmt.Errorf("%w: SENDME quotes another cell", ErrWindow)
 	}
-	w.first = (w.first + 1) % len(w.marks)
-	w.count--
+	m.first = (m.first + 1) % len(m.ring)
+	m.count--
+	w.congestion.acknowledged(oldest.sent, now, w.inFlight)
 	w.inFlight -= CircuitStep
 	return nil
 }
@@ -76,50 +110,4 @@ type ReceiveWindow struct{ partial int }
 func (w *ReceiveWindow) Received() (due bool) {
 	w.partial = (w.partial + 1) % CircuitStep
 	return w.partial == 0
-}
-
-// StreamSendWindow is the sender's account of one stream's window, in bytes.
-// The zero value is ready.
-type StreamSendWindow struct{ inFlight int }
-
-// Room returns how many more bytes may be sent.
-func (w *StreamSendWindow) Room() int { return StreamWindow - w.inFlight }
-
-// Sent counts n bytes; there must have been Room for them.
-func (w *StreamSendWindow) Sent(n int) { w.inFlight += n }
-
-// Acknowledge takes a SENDME of the stream.
-func (w *StreamSendWindow) Acknowledge() error {
-	if w.inFlight < StreamStep {
-		return fmt.Errorf("%w: SENDME of a stream for nothing that was sent", ErrWindow)
-	}
-	w.inFlight -= StreamStep
-	return nil
-}
-
-// StreamReceiveWindow is the receiver's account of one stream's window. The
-// zero value is ready.
-type StreamReceiveWindow struct {
-	held     int // received and not consumed
-	consumed int // consumed and not acknowledged
-}
-
-// Received counts n bytes that arrived; ErrWindow if the sender was not
-// allowed to send them.
-func (w *StreamReceiveWindow) Received(n int) error {
-	if w.held+w.consumed+n > StreamWindow {
-		return fmt.Errorf("%w: stream data beyond it", ErrWindow)
-	}
-	w.held += n
-	return nil
-}
-
-// Consumed counts n bytes that left for their reader, and returns how many
-// SENDMEs of the stream are due.
-func (w *StreamReceiveWindow) Consumed(n int) (due int) {
-	w.held -= n
-	w.consumed += n
-	due = w.consumed / StreamStep
-	w.consumed -= due * StreamStep
-	return due
 }

@@ -207,8 +207,8 @@ func TestStreamWindowIsEnforced(t *testing.T) {
 	})
 }
 
-// A client that does not read makes relays hold no more than the circuit's
-// window, and the exit stops reading.
+// A client that does not read makes relays hold no more than the window that
+// the circuit starts with, and the exit stops reading.
 func TestSlowReaderIsBounded(t *testing.T) {
 	inSim(t, 4, Limits{}, func(t *testing.T, w *network) {
 		w.nodes[2].exit.serve = func(rwc io.ReadWriteCloser) {
@@ -252,10 +252,10 @@ func TestSlowReaderIsBounded(t *testing.T) {
 			}
 			most = max(most, held)
 		}
-		if limit := int64(onion.CircuitWindow+8) * onion.CellSize; most > limit {
+		if limit := int64(onion.StartWindow+8) * onion.CellSize; most > limit {
 			t.Errorf("relays held %d bytes, at most %d", most, limit)
 		}
-		if sent := w.nodes[2].metric(t, "exit_bytes_total", labelToward); sent > onion.StreamWindow+busyRead {
+		if sent := w.nodes[2].metric(t, "exit_bytes_total", labelToward); sent > onion.StartWindow*onion.MaxData+busyRead {
 			t.Errorf("exit read %v bytes for a client that reads none", sent)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"sotto/internal/link"
 	"sotto/internal/onion"
@@ -137,7 +138,7 @@ func (c *client) trySendAs(cmd onion.Command, hop int, messages ...onion.Message
 			return err
 		}
 		if data {
-			c.window.Sent(tag)
+			c.window.Sent(tag, time.Now())
 		}
 		if err := c.ch.WriteCells(&cell); err != nil {
 			return err
@@ -170,7 +171,7 @@ func (c *client) write(stream uint16, p []byte) error {
 			if err != nil {
 				return err
 			}
-			c.window.Sent(tag)
+			c.window.Sent(tag, time.Now())
 			w.Sent(n)
 			p = p[n:]
 		}
@@ -237,7 +238,7 @@ func (c *client) handle(hop int, m onion.Message) error {
 	defer c.mu.Unlock()
 	c.room.Broadcast()
 	if m.Stream == 0 {
-		return c.window.Acknowledge(tag)
+		return c.window.Acknowledge(tag, time.Now())
 	}
 	return c.streamLocked(m.Stream).Acknowledge()
 }

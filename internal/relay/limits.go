@@ -24,7 +24,7 @@ var defaultLimits = Limits{
 	MaxClientLinks:    4096,
 	MaxClientCircuits: 64,
 	MaxNodeCircuits:   8192,
-	MaxQueuedCells:    1024,
+	MaxQueuedCells:    2048,
 	MaxMemory:         256 << 20,
 }
 

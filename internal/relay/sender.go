@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"sync"
+	"time"
 
 	"sotto/internal/link"
 	"sotto/internal/onion"
@@ -49,13 +50,13 @@ func (s *sender) send(messages ...onion.Message) error {
 
 // flushLocked makes cells of all that the packer holds.
 func (s *sender) flushLocked() error {
-	b := link.NewBatch()
+	b, now := link.NewBatch(), time.Now()
 	for s.packer.Pending() > 0 {
 		if b.Full() {
 			s.c.toPrev.push(b)
 			b = link.NewBatch()
 		}
-		if err := s.cellLocked(b.Next()); err != nil {
+		if err := s.cellLocked(b.Next(), now); err != nil {
 			b.Release()
 			return err
 		}
@@ -64,13 +65,13 @@ func (s *sender) flushLocked() error {
 	return nil
 }
 
-// cellLocked fills a cell from the packer.
-func (s *sender) cellLocked(cell *onion.Cell) error {
+// cellLocked fills a cell, which is queued now, from the packer.
+func (s *sender) cellLocked(cell *onion.Cell, now time.Time) error {
 	cell.SetHeader(s.c.prev.CircID(), onion.CmdRelay)
 	data, _ := s.packer.Next(cell.Payload())
 	tag, err := s.c.layer.Originate(cell, cell.Payload())
 	if err == nil && data {
-		s.window.Sent(tag)
+		s.window.Sent(tag, now)
 	}
 	return err
 }
@@ -88,12 +89,12 @@ func (s *sender) data(str *stream, p []byte) error {
 		if s.closed || str.over {
 			return context.Canceled
 		}
-		b := link.NewBatch()
+		b, now := link.NewBatch(), time.Now()
 		for len(p) > 0 && !b.Full() && s.window.Room() > 0 {
 			n := min(len(p), onion.MaxData)
 			err := s.packer.Add(onion.Message{Command: onion.MsgData, Stream: str.id, Data: p[:n]})
 			if err == nil {
-				err = s.cellLocked(b.Next())
+				err = s.cellLocked(b.Next(), now)
 			}
 			if err != nil {
 				b.Release()
@@ -124,7 +125,7 @@ func (s *sender) acknowledge(tag onion.Tag) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.room.Broadcast()
-	return s.window.Acknowledge(tag)
+	return s.window.Acknowledge(tag, time.Now())
 }
 
 // acknowledgeStream takes a SENDME of a stream.
