@@ -35,6 +35,16 @@ var reasonText = [...]string{
 	ReasonShutdown:    "node going down",
 }
 
+// Known returns r, or ReasonProtocol for a code that this version does not have.
+// A relay passes no other code on: one that nobody else uses would mark a
+// circuit for whoever looks for it further on (spec/onion.md §7).
+func (r Reason) Known() Reason {
+	if int(r) < len(reasonText) {
+		return r
+	}
+	return ReasonProtocol
+}
+
 // String says the reason in plain words.
 func (r Reason) String() string {
 	if int(r) < len(reasonText) {

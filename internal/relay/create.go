@@ -105,9 +105,9 @@ func reasonOf(err error) onion.Reason {
 	var timeout net.Error
 	switch {
 	case errors.As(err, &destroyed):
-		return destroyed.why
+		return destroyed.why.Known()
 	case errors.As(err, &reset):
-		return onion.Reason(min(reset.Code, 255))
+		return onion.Reason(min(reset.Code, 255)).Known()
 	case errors.Is(err, io.EOF):
 		return onion.ReasonDone
 	case errors.Is(err, onion.ErrVersion):

@@ -55,10 +55,4 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 
 // ended counts a circuit's end. Reasons are a peer's words: unknown ones share
 // a label, so that nobody can make up labels.
-func (m *Metrics) ended(why onion.Reason) {
-	label := why.String()
-	if why > onion.ReasonShutdown {
-		label = "unknown"
-	}
-	m.destroyed.WithLabelValues(label).Inc()
-}
+func (m *Metrics) ended(why onion.Reason) { m.destroyed.WithLabelValues(why.Known().String()).Inc() }
