@@ -22,9 +22,11 @@ import (
 
 	"sotto/internal/directory"
 	"sotto/internal/link"
+	"sotto/internal/mailbox"
 	"sotto/internal/onion"
 	"sotto/internal/suite"
 	"sotto/internal/testnet"
+	"sotto/internal/wire"
 )
 
 // hostile are tests of `sotto node` processes by neighbours who keep no rule:
@@ -416,6 +418,67 @@ func (c *rawCircuit) probe(hop int) error {
 		return fmt.Errorf("another probe was answered (%v)", err)
 	}
 	return nil
+}
+
+// rawStream is a stream of a circuit on which nothing else is said meanwhile.
+type rawStream struct {
+	*rawCircuit
+	id   uint16
+	left []byte // of a DATA message
+}
+
+// begin opens a stream to a node. An error of it shows when it is read.
+func (c *rawCircuit) begin(id uint16, n directory.Node) *rawStream {
+	_ = c.say(c.layers.Hops()-1, onion.Begin(id, n.ID))
+	return &rawStream{rawCircuit: c, id: id}
+}
+
+// Read implements io.Reader.
+func (s *rawStream) Read(p []byte) (int, error) {
+	for len(s.left) == 0 {
+		m, err := s.hear(s.layers.Hops() - 1)
+		switch {
+		case err != nil:
+			return 0, err
+		case m.Stream == s.id && m.Command == onion.MsgData:
+			s.left = m.Data
+		case m.Stream == s.id && m.Command == onion.MsgEnd:
+			return 0, io.EOF
+		}
+	}
+	n := copy(p, s.left)
+	s.left = s.left[n:]
+	return n, nil
+}
+
+// Write implements io.Writer.
+func (s *rawStream) Write(p []byte) (int, error) {
+	for left := p; len(left) > 0; {
+		n := min(len(left), onion.MaxData)
+		err := s.say(s.layers.Hops()-1, onion.Message{Command: onion.MsgData, Stream: s.id, Data: left[:n]})
+		if err != nil {
+			return 0, err
+		}
+		left = left[n:]
+	}
+	return len(p), nil
+}
+
+// ask sends a frame and returns the answer.
+func (s *rawStream) ask(frame []byte) ([]byte, error) {
+	if err := wire.WriteFrame(s, frame); err != nil {
+		return nil, err
+	}
+	return wire.ReadFrame(s, mailbox.MaxFrame)
+}
+
+// askKeys asks a swarm's member for the key that requests are sealed to.
+func (s *rawStream) askKeys() (*mailbox.RequestKeyCert, error) {
+	answer, err := s.ask(mailbox.KeysRequest())
+	if err != nil {
+		return nil, err
+	}
+	return mailbox.ParseKeysReply(answer)
 }
 
 // answer is an impostor's answer to a CREATE: the layer that it makes.

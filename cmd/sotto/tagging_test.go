@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -14,9 +13,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"sotto/internal/directory"
-	"sotto/internal/mailbox"
 	"sotto/internal/onion"
-	"sotto/internal/wire"
 )
 
 // colluders are a guard and an exit of one owner, this test, with a real node
@@ -407,24 +404,8 @@ func (c *colluders) overRealExit() (*rawCircuit, error) {
 	if err := r.extend(c.real(2)); err != nil {
 		return nil, err
 	}
-	return r, r.askKeys(1, c.real(3))
-}
-
-// askKeys opens a stream to a node and asks for the key to seal requests to.
-func (c *rawCircuit) askKeys(stream uint16, n directory.Node) error {
-	var frame bytes.Buffer
-	if err := wire.WriteFrame(&frame, mailbox.KeysRequest()); err != nil {
-		return err
-	}
-	last := c.layers.Hops() - 1
-	if err := c.say(last, onion.Begin(stream, n.ID), onion.Message{Command: onion.MsgData, Stream: stream, Data: frame.Bytes()}); err != nil {
-		return err
-	}
-	if _, err := c.expect(last, onion.MsgConnected); err != nil {
-		return err
-	}
-	_, err := c.expect(last, onion.MsgData)
-	return err
+	_, err = r.begin(1, c.real(3)).askKeys()
+	return r, err
 }
 
 // TestMarkedHeaders is about what no layer covers: the eight bytes before a
