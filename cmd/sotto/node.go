@@ -1,8 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +22,7 @@ func newNode(o *options) *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var dir, metrics string
+	var drain time.Duration
 	run := &cobra.Command{
 		Use:   "run --dir DIR",
 		Short: "Relay circuits and keep mailboxes until told to stop",
@@ -31,7 +37,7 @@ func newNode(o *options) *cobra.Command {
 			var failure error
 			select {
 			case <-cmd.Context().Done():
-				log.Info("stopping")
+				drainNode(n, drain, log)
 			case failure = <-n.Failed():
 			}
 			return errors.Join(failure, n.Close())
@@ -39,9 +45,26 @@ func newNode(o *options) *cobra.Command {
 	}
 	run.Flags().StringVar(&dir, "dir", "", "the node's `DIR`")
 	run.Flags().StringVar(&metrics, "metrics", "127.0.0.1:0", "where /metrics and /healthz listen, on loopback; empty for nowhere")
+	run.Flags().DurationVar(&drain, "drain", drainTime, "how long to wait for circuits to leave when told to stop; a second signal stops at once")
 	if err := run.MarkFlagRequired("dir"); err != nil {
 		panic(err) // the flag is defined above
 	}
 	cmd.AddCommand(run)
 	return cmd
+}
+
+// drainTime is long enough for a client to build another path and for a message
+// under way to arrive, and short enough for who restarts a node.
+const drainTime = 10 * time.Second
+
+// drainNode lets circuits leave until all have, the time is over, or a second
+// signal comes.
+func drainNode(n *node.Node, limit time.Duration, log *slog.Logger) {
+	again, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(again, limit)
+	defer cancel()
+	log.Info("draining: waiting for circuits to leave, a second signal stops at once", "circuits", n.Circuits(), "at_most", limit.String())
+	left := n.Drain(ctx)
+	log.Info("stopping", "circuits_left", left)
 }

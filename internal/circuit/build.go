@@ -62,6 +62,10 @@ func (m *Manager) telescopeTo(path directory.Path) (_ *telescope, err error) {
 			}
 			stop()
 			t.ch.Abort(link.Code(onion.ReasonDone))
+			var leaving *leavingError
+			if errors.As(err, &leaving) {
+				hop, node = leaving.hop, nodes[leaving.hop]
+			}
 			return nil, &buildError{hop, node, err}
 		}
 	}
@@ -153,6 +157,12 @@ func (t *telescope) awaitExtended(last int) (created []byte, err error) {
 		_, err = t.unpack[hop].Feed(payload, func(m onion.Message) error {
 			if m.Command == onion.MsgDrop {
 				return nil
+			}
+			if m.Command == onion.MsgTruncated {
+				if err := checkTruncated(hop, m); err != nil {
+					return err
+				}
+				return &leavingError{hop}
 			}
 			if hop != last || created != nil {
 				return unexpected(hop, m)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sotto/internal/directory"
@@ -22,6 +23,8 @@ type circuit struct {
 	now     func() time.Time
 	token   func() ([8]byte, error)
 	builtAt time.Time
+	replan  func()
+	leaving atomic.Int32  // 1 + the first hop that said that it is going down
 	done    chan struct{} // closed when the circuit is dead
 	wake    chan struct{} // holds one: there may be something to write
 
@@ -31,6 +34,7 @@ type circuit struct {
 	usedAt  time.Time // of the first stream
 	lastUse time.Time // of the last change in the number of streams
 	retired bool
+	left    bool // retired because a node is going down
 
 	// The reader's.
 	unpack  [hops]onion.Unpacker
@@ -51,7 +55,7 @@ type circuit struct {
 func newCircuit(id uint64, path directory.Path, t *telescope, m *Manager) *circuit {
 	return &circuit{
 		id: id, path: path, link: t.link, ch: t.ch, onion: &t.onion,
-		now: m.cfg.Now, token: m.probeToken, builtAt: m.cfg.Now(),
+		now: m.cfg.Now, token: m.probeToken, replan: m.kickMaintain, builtAt: m.cfg.Now(),
 		done: make(chan struct{}), wake: make(chan struct{}, 1),
 		streams: make(map[uint16]*Stream), rtt: t.rtt,
 	}
@@ -141,10 +145,14 @@ func unexpected(hop int, m onion.Message) error {
 	return fmt.Errorf("%w: %v on stream %d from hop %d", errUnexpected, m.Command, m.Stream, hop)
 }
 
-// handleLocked takes one message. Only the exit has more to say than DROP.
+// handleLocked takes one message. Only the exit has more to say than DROP and
+// TRUNCATED.
 func (c *circuit) handleLocked(hop int, m onion.Message) error {
 	if m.Command == onion.MsgDrop {
 		return nil
+	}
+	if m.Command == onion.MsgTruncated {
+		return c.truncatedLocked(hop, m)
 	}
 	if hop != exitHop {
 		return unexpected(hop, m)
@@ -280,5 +288,5 @@ func (c *circuit) streamCount() int {
 func (c *circuit) takesStreams() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.streams) < MaxStreams && c.last < lastStream
+	return len(c.streams) < MaxStreams && c.last < lastStream && c.leaving.Load() == 0
 }

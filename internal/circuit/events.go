@@ -19,6 +19,7 @@ const (
 	EventClosed                   // a circuit is gone
 	EventGuard                    // another guard is in use
 	EventOffline                  // no guard answers
+	EventRetired                  // a circuit is being replaced, since a node of it leaves
 )
 
 // Event is something that a person may want to see. Text says it in plain

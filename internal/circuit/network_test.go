@@ -34,6 +34,7 @@ type network struct {
 	exit   relay.ExitDialer // behind every exit
 	evil   *tamperer
 	ends   []*link.Endpoint // of node i; closed while it is dead
+	relays []*relay.Relay   // of node i, unless it is evil
 	stops  []func()         // stops node i, once
 }
 
@@ -59,7 +60,7 @@ func startNetworkOf(t testing.TB, nodes int, port uint16, open socket, evil *tam
 	}
 	w := &network{
 		t: t, open: open, local: local, source: directory.Fixed(d), exit: exit, evil: evil,
-		ends: make([]*link.Endpoint, nodes), stops: make([]func(), nodes),
+		ends: make([]*link.Endpoint, nodes), relays: make([]*relay.Relay, nodes), stops: make([]func(), nodes),
 	}
 	for i := range local {
 		if err := w.startNode(i); err != nil {
@@ -82,6 +83,11 @@ func (w *network) startNode(i int) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	w.ends[i] = e
+	r := relay.New(relay.Config{
+		Identity: w.local[i].Node.ID, OnionSecret: w.local[i].Onion, Directory: w.source,
+		Endpoint: e, Exit: w.exit,
+	})
+	w.relays[i] = r
 	w.stops[i] = sync.OnceFunc(func() {
 		cancel()
 		_ = e.Close()
@@ -93,10 +99,6 @@ func (w *network) startNode(i int) error {
 			w.evil.serve(ctx, w, w.local[i], e)
 			return
 		}
-		r := relay.New(relay.Config{
-			Identity: w.local[i].Node.ID, OnionSecret: w.local[i].Onion, Directory: w.source,
-			Endpoint: e, Exit: w.exit,
-		})
 		_ = r.Serve(ctx)
 	}()
 	return nil

@@ -47,6 +47,7 @@ func (m *Manager) ageLocked(now time.Time) (ended map[*circuit]error, next time.
 		if c.dead() {
 			continue
 		}
+		m.noteLeavingLocked(c, now)
 		due := c.dueAt()
 		if left := due.Sub(now); left > 0 {
 			next = min(next, left)
@@ -57,7 +58,7 @@ func (m *Manager) ageLocked(now time.Time) (ended map[*circuit]error, next time.
 		case streams > 0:
 			c.lastUse = now
 		case c.retired:
-			ended[c] = errAge
+			ended[c] = c.endOf()
 		case c.used && now.Sub(c.lastUse) > unusedAge:
 			ended[c] = errSurplus
 		}
@@ -190,7 +191,7 @@ func (m *Manager) buildFailed(b *build, err error) {
 	}
 	m.emit(EventFailed, b.id, "A path could not be built: %v.", err)
 	var at *buildError
-	if !errors.As(err, &at) {
+	if !errors.As(err, &at) || m.leftBuildLocked(at, now) {
 		return
 	}
 	var backoff *link.BackoffError

@@ -264,6 +264,7 @@ func (s *Stream) Close() error {
 	}
 	s.out = bytes.Buffer{}
 	delete(s.c.streams, s.id)
+	s.c.streamGoneLocked()
 	if !s.begun || s.ended && s.remoteEnd {
 		return nil
 	}

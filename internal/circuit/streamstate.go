@@ -62,6 +62,7 @@ func (s *Stream) finishLocked() {
 func (s *Stream) removeLocked() {
 	if s.ended && s.remoteEnd {
 		delete(s.c.streams, s.id)
+		s.c.streamGoneLocked()
 	}
 }
 

@@ -180,6 +180,14 @@ func (n *Node) serveService(ctx context.Context, conn *link.ServiceConn) {
 	}
 }
 
+// Drain makes the node leave in good order before Close (spec/circuit.md §4.9):
+// it takes no new circuits, tells the clients of open ones, and returns how many
+// are left when none is or when ctx is done.
+func (n *Node) Drain(ctx context.Context) (left int) { return n.relay.Drain(ctx) }
+
+// Circuits returns how many circuits lead through the node.
+func (n *Node) Circuits() int { return n.relay.Circuits() }
+
 // ID returns the node's ID.
 func (n *Node) ID() identity.NodeID { return n.id }
 

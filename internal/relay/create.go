@@ -27,7 +27,10 @@ func (r *Relay) serveCircuit(ctx context.Context, ch *link.Channel, place *list.
 	}
 	c := newCircuit(ctx, r, ch, onion.NewRelayCircuit(keys))
 	c.prevNode, c.prevIsNode = peer, fromNode
-	r.add(c)
+	if !r.add(c) {
+		c.destroy(onion.ReasonShutdown)
+		return
+	}
 	c.serve()
 	r.remove(c)
 }

@@ -46,8 +46,9 @@ type Relay struct {
 	clients  atomic.Int64 // links from clients
 	open     func(context.Context, directory.Node) (channel, error)
 
-	mu       sync.Mutex // guards circuits
+	mu       sync.Mutex // guards what follows
 	circuits map[*circuit]struct{}
+	draining draining
 }
 
 // New returns a relay; Serve makes it work.
@@ -113,6 +114,10 @@ func (r *Relay) serveLink(ctx context.Context, l *link.Link) {
 		if err != nil {
 			return
 		}
+		if r.isDraining() {
+			ch.Abort(link.Code(onion.ReasonShutdown))
+			continue
+		}
 		if open.Load() >= limit {
 			ch.Abort(link.Code(onion.ReasonLimit))
 			continue
@@ -126,12 +131,18 @@ func (r *Relay) serveLink(ctx context.Context, l *link.Link) {
 	}
 }
 
-func (r *Relay) add(c *circuit) {
+// add counts a new circuit. One that was half-open when the relay began to
+// drain is refused.
+func (r *Relay) add(c *circuit) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.draining.on {
+		return false
+	}
 	r.circuits[c] = struct{}{}
 	r.metrics.created.Inc()
 	r.metrics.open.Inc()
+	return true
 }
 
 func (r *Relay) remove(c *circuit) {
@@ -139,4 +150,5 @@ func (r *Relay) remove(c *circuit) {
 	defer r.mu.Unlock()
 	delete(r.circuits, c)
 	r.metrics.open.Dec()
+	r.drainedLocked()
 }

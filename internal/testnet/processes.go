@@ -85,7 +85,9 @@ func startProcess(e Entry, program string) (*process, error) {
 		return nil, err
 	}
 	p := &process{entry: e, log: log, done: make(chan struct{})}
-	p.cmd = exec.Command(program, "node", "run", "--dir", e.Dir)
+	// No node waits for circuits to leave: the whole network goes at once, and
+	// there is nowhere for them to go.
+	p.cmd = exec.Command(program, "node", "run", "--dir", e.Dir, "--drain=0s")
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.SysProcAttr = childAttributes()
 	if err := p.cmd.Start(); err != nil {

@@ -10,7 +10,7 @@ import (
 // TestMain also is a node's process, for tests that start this binary with the
 // arguments of a node (processes.go).
 func TestMain(m *testing.M) {
-	if len(os.Args) == 5 && os.Args[1] == "node" && os.Args[2] == "run" {
+	if len(os.Args) >= 5 && os.Args[1] == "node" && os.Args[2] == "run" {
 		os.Exit(runNode(os.Args[4]))
 	}
 	goleak.VerifyTestMain(m)
