@@ -12,7 +12,7 @@ import (
 const (
 	circuitHops   = 3
 	circuitRelays = 8 // a choice of paths, and all fit on one machine
-	echoRelays    = 4 // few, so that circuits through the same ones are found
+	echoRelays    = 3 // so few that circuits through the same ones are found
 	manyStreams   = 10
 
 	warmBytes  = 16 << 20

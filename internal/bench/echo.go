@@ -26,7 +26,8 @@ const (
 	loadTick  = 2 * time.Millisecond
 
 	// pathTries is how many circuits are looked at for one whose relays are
-	// those of another: of 12 paths through 4 relays, one in six or more is.
+	// those of another: through three relays there are six paths, of which
+	// guards leave two or four.
 	pathTries = 32
 )
 
