@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sotto/internal/node"
+	"sotto/internal/relay"
 )
 
 func newNode(o *options) *cobra.Command {
@@ -23,13 +24,19 @@ func newNode(o *options) *cobra.Command {
 	}
 	var dir, metrics string
 	var drain time.Duration
+	var limits relay.Limits
+	var memory int
 	run := &cobra.Command{
 		Use:   "run --dir DIR",
 		Short: "Relay circuits and keep mailboxes until told to stop",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log := slog.New(slog.NewJSONHandler(o.err, nil))
-			n, err := node.Start(node.Config{Dir: dir, Metrics: metrics, Logger: log})
+			if memory < 0 || limits.MaxClientLinks < 0 || limits.ClientRate < 0 {
+				return errors.New("a limit cannot be negative")
+			}
+			limits.MaxMemory = int64(memory) << 20
+			n, err := node.Start(node.Config{Dir: dir, Metrics: metrics, Limits: limits, Logger: log})
 			if err != nil {
 				return err
 			}
@@ -46,6 +53,9 @@ func newNode(o *options) *cobra.Command {
 	run.Flags().StringVar(&dir, "dir", "", "the node's `DIR`")
 	run.Flags().StringVar(&metrics, "metrics", "127.0.0.1:0", "where /metrics and /healthz listen, on loopback; empty for nowhere")
 	run.Flags().DurationVar(&drain, "drain", drainTime, "how long to wait for circuits to leave when told to stop; a second signal stops at once")
+	run.Flags().IntVar(&memory, "max-memory", 0, "`MiB` that may wait on circuits; 0 for 256")
+	run.Flags().IntVar(&limits.MaxClientLinks, "max-clients", 0, "`LINKS` that clients may have; 0 for 4096")
+	run.Flags().IntVar(&limits.ClientRate, "client-rate", 0, "`CIRCUITS` a second that a client may build in the long run; 0 for 10")
 	if err := run.MarkFlagRequired("dir"); err != nil {
 		panic(err) // the flag is defined above
 	}

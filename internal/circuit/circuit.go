@@ -12,8 +12,8 @@ import (
 	"sotto/internal/onion"
 )
 
-// circuit is a live circuit of three hops. Two goroutines serve it: run reads
-// and ends it, writeLoop writes.
+// circuit is a live circuit of three hops. Three goroutines serve it: run
+// reads and ends it, writeLoop writes, keep probes it.
 type circuit struct {
 	id      uint64
 	path    directory.Path
@@ -65,6 +65,7 @@ func newCircuit(id uint64, path directory.Path, t *telescope, m *Manager) *circu
 func (c *circuit) run() {
 	var writer sync.WaitGroup
 	writer.Go(c.writeLoop)
+	writer.Go(c.keep)
 	c.readLoop()
 	writer.Wait()
 }

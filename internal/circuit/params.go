@@ -83,4 +83,8 @@ const (
 	probeAfter = time.Second
 	// probeTimeout is how long the exit has to answer.
 	probeTimeout = 3 * time.Second
+	// keepMin and keepMax bound the pause between the probes that each circuit
+	// gets, well below the time after which relays end an idle one.
+	keepMin = 60 * time.Second
+	keepMax = 120 * time.Second
 )

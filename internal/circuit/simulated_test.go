@@ -216,7 +216,8 @@ func TestSilentHopIsProbed(t *testing.T) {
 	})
 }
 
-// A subscription waits in silence: nothing is probed, and the stream lives.
+// A subscription may be silent for long: the probes that every circuit gets keep
+// relays from ending it, and the stream lives.
 func TestSubscriptionWaitsInSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		simulated(t, 8, nil, func(w *network, n *simnet.Net) {

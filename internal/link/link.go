@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"net/netip"
 
 	"github.com/quic-go/quic-go"
 
@@ -18,6 +19,16 @@ type Link struct {
 
 // Peer returns the node at the other end, or false for a client.
 func (l *Link) Peer() (identity.NodeID, bool) { return l.peer, l.known }
+
+// Address returns the IP address that the peer has at the moment. It is for
+// sharing what is scarce fairly, and never to be stored, logged or shown.
+func (l *Link) Address() netip.Addr {
+	ap, err := netip.ParseAddrPort(l.conn.RemoteAddr().String())
+	if err != nil {
+		return netip.Addr{} // of no IP network
+	}
+	return ap.Addr().Unmap()
+}
 
 // Open opens a channel. It waits while the peer allows no more streams.
 func (l *Link) Open(ctx context.Context) (*Channel, error) {

@@ -36,9 +36,11 @@ type Config struct {
 	Metrics string
 	// PacketConn is the node's socket; nil is UDP at the directory's address.
 	PacketConn net.PacketConn
-	Now        func() time.Time
-	Rand       io.Reader
-	Logger     *slog.Logger // names no client, address of one, or mailbox; nil is silence
+	// Limits of the relay; zero fields are the defaults of spec/circuit.md §2.
+	Limits relay.Limits
+	Now    func() time.Time
+	Rand   io.Reader
+	Logger *slog.Logger // names no client, address of one, or mailbox; nil is silence
 }
 
 // Node is a running node.
@@ -119,7 +121,8 @@ func (n *Node) assemble(keys Keys, source directory.Source) error {
 	}
 	n.relay = relay.New(relay.Config{
 		Identity: n.id, OnionSecret: keys.Onion, Directory: source, Endpoint: n.endpoint,
-		Exit: exitDialer{dialer}, Metrics: relay.NewMetrics(registry), Logger: n.cfg.Logger, Rand: n.cfg.Rand,
+		Exit: exitDialer{dialer}, Metrics: relay.NewMetrics(registry), Logger: n.cfg.Logger, Rand: n.cfg.Rand, Now: n.cfg.Now,
+		Limits: n.cfg.Limits,
 	})
 	if n.cfg.Metrics != "" {
 		if n.metrics, err = serveMetrics(n.cfg.Metrics, registry); err != nil {

@@ -12,7 +12,7 @@ import (
 
 // Sizes in CREATE and CREATED (spec/onion.md §4.2).
 const (
-	createHead       = 2 // version and class
+	createHead       = 2 + workSize // version, class, effort and nonce
 	createSealedSize = HandshakeSize - createHead - ntorClientOverhead - suite.KEMPublicSize
 	createdHead      = 1 // version
 	createdSealed    = HandshakeSize - createdHead - ntorServerOverhead - suite.KEMCiphertextSize
@@ -43,6 +43,11 @@ type ClientHandshake struct {
 // StartHandshake makes the CREATE bytes for a relay, HandshakeSize long. rand
 // gives 96 bytes. message is at most MaxClientMessage long.
 func StartHandshake(rand io.Reader, relay identity.NodeID, onionKey suite.DHPublic, class Class, message []byte) (*ClientHandshake, []byte, error) {
+	return PaidHandshake(rand, relay, onionKey, class, message, Payment{})
+}
+
+// PaidHandshake is StartHandshake with work in it, which may take a while.
+func PaidHandshake(rand io.Reader, relay identity.NodeID, onionKey suite.DHPublic, class Class, message []byte, pay Payment) (*ClientHandshake, []byte, error) {
 	padded, err := padMessage(message, createSealedSize)
 	if err != nil {
 		return nil, nil, err
@@ -55,8 +60,13 @@ func StartHandshake(rand io.Reader, relay identity.NodeID, onionKey suite.DHPubl
 	if err != nil {
 		return nil, nil, err
 	}
-	out := append(make([]byte, 0, HandshakeSize), Version, class)
-	state, skin, err := circuitNtor(class, nil).start(x, kem, relay, onionKey, padded)
+	nonce, err := pay.solve(relay, x.Public())
+	if err != nil {
+		return nil, nil, err
+	}
+	head := createHeader{class, pay.Effort, nonce}
+	out := head.append(make([]byte, 0, HandshakeSize))
+	state, skin, err := circuitNtor(out, nil).start(x, kem, relay, onionKey, padded)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -96,11 +106,11 @@ func AnswerHandshake(rand io.Reader, relay identity.NodeID, onionSecret suite.DH
 }
 
 func answerHandshake(rand io.Reader, kem encapsulator, relay identity.NodeID, onionSecret suite.DHPrivate, create []byte, reply Reply) (created []byte, keys *Keys, err error) {
-	class, skin, err := parseCreate(create)
+	head, skin, err := parseCreate(create)
 	if err != nil {
 		return nil, nil, err
 	}
-	server, padded, err := circuitNtor(class, kem).receive(relay, onionSecret, skin)
+	server, padded, err := circuitNtor(create[:createHead], kem).receive(relay, onionSecret, skin)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -108,7 +118,7 @@ func answerHandshake(rand io.Reader, kem encapsulator, relay identity.NodeID, on
 	if err != nil {
 		return nil, nil, err
 	}
-	if message, err = reply(class, message); err != nil {
+	if message, err = reply(head.class, message); err != nil {
 		return nil, nil, err
 	}
 	if padded, err = padMessage(message, createdSealed); err != nil {
@@ -126,18 +136,32 @@ func answerHandshake(rand io.Reader, kem encapsulator, relay identity.NodeID, on
 	return append(created, answer...), keysFrom(stream), nil
 }
 
+// createHeader is what stands in clear in front of a CREATE, after its version.
+type createHeader struct {
+	class  Class
+	effort uint8
+	nonce  uint64
+}
+
+func (h createHeader) append(b []byte) []byte {
+	return wire.AppendUint64(append(b, Version, h.class, h.effort), h.nonce)
+}
+
 // parseCreate checks what stands in clear in a CREATE, at no cost.
-func parseCreate(create []byte) (Class, []byte, error) {
+func parseCreate(create []byte) (createHeader, []byte, error) {
+	var head createHeader
 	if len(create) != HandshakeSize {
-		return 0, nil, fmt.Errorf("%w: CREATE of %d bytes, want %d", ErrCreate, len(create), HandshakeSize)
+		return head, nil, fmt.Errorf("%w: CREATE of %d bytes, want %d", ErrCreate, len(create), HandshakeSize)
 	}
 	if v := create[0]; v != Version {
-		return 0, nil, fmt.Errorf("%w: CREATE version %d, want %d", ErrVersion, v, Version)
+		return head, nil, fmt.Errorf("%w: CREATE version %d, want %d", ErrVersion, v, Version)
 	}
 	if class := create[1]; class != ClassStream {
-		return 0, nil, fmt.Errorf("%w: %d", ErrClass, class)
+		return head, nil, fmt.Errorf("%w: %d", ErrClass, class)
 	}
-	return create[1], create[createHead:], nil
+	r := wire.NewReader(create[1:createHead])
+	head.class, head.effort, head.nonce = r.Uint8(), r.Uint8(), r.Uint64()
+	return head, create[createHead:], nil
 }
 
 // padMessage puts a message behind its length and fills it up to size, so

@@ -31,12 +31,12 @@ type ntor struct {
 
 type encapsulator func(suite.KEMPublic) (shared, ciphertext []byte, err error)
 
-// circuitNtor is the handshake of CREATE: its version and class are agreed on
-// through VER.
-func circuitNtor(class Class, kem encapsulator) *ntor {
+// circuitNtor is the handshake of the CREATE that begins with head: what stands
+// there is agreed on through VER.
+func circuitNtor(head []byte, kem encapsulator) *ntor {
 	return &ntor{
 		protoID:      ntorProtoID,
-		verification: "circuit" + string([]byte{Version, class}),
+		verification: "circuit" + string(head),
 		kem:          true,
 		encapsulate:  kem,
 	}

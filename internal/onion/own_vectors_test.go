@@ -22,6 +22,8 @@ type ownVectors struct {
 	Handshake handshakeVector   `json:"handshake"`
 	Create    []changeVector    `json:"create_failures"`
 	Created   []changeVector    `json:"created_failures"`
+	Padding   []paddingVector   `json:"create_padding_failures"`
+	Work      workVector        `json:"work"`
 	Circuit   circuitVector     `json:"circuit"`
 	Messages  []messagesVector  `json:"messages"`
 	Malformed []malformedVector `json:"message_failures"`
@@ -108,6 +110,8 @@ var errorClasses = map[string]error{
 	"too_long":     ErrMessageTooLong,
 	"command":      ErrCommand,
 	"reserved":     ErrReserved,
+	"work":         ErrWork,
+	"replay":       ErrReplay,
 }
 
 func errorClass(t *testing.T, err error) string {
@@ -244,6 +248,10 @@ func (v *ownVectors) run(t *testing.T) {
 		_, _, err := state.Finish(v.Created[i].apply(v.Handshake.Created))
 		v.Created[i].Error = errorClass(t, err)
 	}
+	for i := range v.Padding {
+		v.Padding[i].run(t, &v.Handshake)
+	}
+	v.Work.run(t, &v.Handshake)
 	v.Circuit.run(t)
 	for i := range v.Messages {
 		v.Messages[i].run(t)
@@ -288,6 +296,9 @@ func TestOwnVectors(t *testing.T) {
 	}
 }
 
+// workTime is in the middle of a slot.
+const workTime = 1_800_000_030
+
 func vectorInputs() *ownVectors {
 	fill := func(n int, seed counting) hexBytes {
 		b := make([]byte, n)
@@ -307,6 +318,8 @@ func vectorInputs() *ownVectors {
 			{Name: "cut", Size: HandshakeSize - 1},
 			{Name: "version 3", Offset: 0, Xor: 2},
 			{Name: "class 3", Offset: 1, Xor: 2},
+			{Name: "effort without work", Offset: 2, Xor: 1},
+			{Name: "nonce", Offset: 10, Xor: 1},
 			{Name: "another relay", Offset: at(0), Xor: 1},
 			{Name: "another onion key", Offset: at(32), Xor: 1},
 			{Name: "another ephemeral key", Offset: at(64), Xor: 1},
@@ -322,6 +335,29 @@ func vectorInputs() *ownVectors {
 			{Name: "another KEM ciphertext", Offset: 33, Xor: 1},
 			{Name: "changed AUTH", Offset: 33 + 1088, Xor: 1},
 			{Name: "changed message", Offset: HandshakeSize - 1, Xor: 1},
+		},
+		Padding: []paddingVector{
+			{Name: "last byte set", Sealed: append(make(hexBytes, createSealedSize-1), 1)},
+			{Name: "byte after the message set", Sealed: append(hexBytes{0, 2, 'o', 'k', 1}, make(hexBytes, createSealedSize-5)...)},
+			{Name: "longer than there is room", Sealed: append(hexBytes{0xff, 0xff}, make(hexBytes, createSealedSize-2)...)},
+		},
+		Work: workVector{
+			Effort: 10, Time: workTime,
+			Cases: []workCase{
+				{Name: "at once", Now: workTime},
+				{Name: "a minute late", Now: workTime + 60},
+				{Name: "a minute early", Now: workTime - 60},
+				{Name: "used before", Now: workTime, UsedAt: workTime},
+				{Name: "used before, a minute ago", Now: workTime + 60, UsedAt: workTime},
+				{Name: "two minutes late", Now: workTime + 120},
+				{Name: "two minutes early", Now: workTime - 120},
+				{Name: "more effort than was made", Now: workTime, Offset: 2, Xor: 10 ^ 40},
+				{Name: "another nonce", Now: workTime, Offset: 3, Xor: 1},
+				{Name: "a nonce without effort", Now: workTime, Offset: 2, Xor: 10},
+				{Name: "another ephemeral key", Now: workTime, Offset: at(64), Xor: 1},
+				{Name: "another version", Now: workTime, Offset: 0, Xor: 2},
+				{Name: "for another relay", Now: workTime, OtherRelay: true},
+			},
 		},
 		Circuit: circuitVector{
 			Keys: []hexBytes{fill(keysSize, 6), fill(keysSize, 7), fill(keysSize, 8)},

@@ -19,6 +19,7 @@ const (
 	ReasonRefused     Reason = 8  // the sender does not do this for clients
 	ReasonVersion     Reason = 9  // a version that the sender does not speak
 	ReasonShutdown    Reason = 10 // the sender is going down
+	ReasonBusy        Reason = 11 // more circuits are asked for than the sender can make
 )
 
 var reasonText = [...]string{
@@ -33,6 +34,7 @@ var reasonText = [...]string{
 	ReasonRefused:     "refused",
 	ReasonVersion:     "unknown version",
 	ReasonShutdown:    "node going down",
+	ReasonBusy:        "busy",
 }
 
 // Known returns r, or ReasonProtocol for a code that this version does not have.

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sotto/internal/identity"
@@ -31,6 +32,9 @@ type circuit struct {
 	prev       channel
 	prevNode   identity.NodeID // if prevIsNode
 	prevIsNode bool
+
+	moved atomic.Bool // a RELAY cell came since it was looked at last
+	looks int         // in a row without; guarded by Relay.mu
 
 	// Of the goroutine that reads prev alone.
 	unpacker onion.Unpacker
@@ -200,9 +204,11 @@ func (c *circuit) checkCell(cell *onion.Cell, from channel) (relayed bool, err e
 	}
 	switch cell.Command() {
 	case onion.CmdRelay:
+		c.move()
 		return true, nil
 	case onion.CmdRelayEarly:
 		if from == c.prev {
+			c.move()
 			return true, nil
 		}
 	case onion.CmdPadding:
@@ -211,6 +217,14 @@ func (c *circuit) checkCell(cell *onion.Cell, from channel) (relayed bool, err e
 		return false, &destroyedError{cell.DestroyReason()}
 	}
 	return false, errProtocol
+}
+
+// move notes that the circuit is not idle. It writes only where that is news:
+// two goroutines and the look for idle circuits share the place.
+func (c *circuit) move() {
+	if !c.moved.Load() {
+		c.moved.Store(true)
+	}
 }
 
 func (c *circuit) nextHop() *hop {

@@ -51,6 +51,11 @@ func (w *network) dial(guard *node) *client {
 	w.t.Helper()
 	ep, err := link.NewEndpoint(w.socket(netip.AddrFrom4([4]byte{127, 0, 0, 1})), link.Config{})
 	check(w.t, err)
+	return w.dialWith(ep, guard)
+}
+
+func (w *network) dialWith(ep *link.Endpoint, guard *node) *client {
+	w.t.Helper()
 	c := &client{t: w.t, endpoint: ep, events: make(chan event, 4096), stream: map[uint16]*onion.StreamSendWindow{}}
 	c.mu = make(chanLock, 1)
 	c.room.L = c.mu

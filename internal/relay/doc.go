@@ -16,6 +16,9 @@
 //	stream.run   opens and reads a service stream
 //	stream.drain writes a service stream; runs while something waits
 //
+// Besides, endIdle ends what is idle, one for the relay.
+//
 // Locks are taken in this order: sender.mu, queue.mu or stream.mu, circuit.mu,
-// Relay.mu, account.mu.
+// Relay.mu, account.mu. halfOpen.mu, creations.mu, links.mu and targets.mu come
+// after these, and no two of them together.
 package relay

@@ -13,7 +13,7 @@ import (
 )
 
 func TestHalfOpenIsBounded(t *testing.T) {
-	limits := Limits{MaxHalfOpen: 8, MaxClientCircuits: 20}
+	limits := Limits{MaxHalfOpen: 8 * clientHalfOpenShare, MaxClientCircuits: 20}
 	inSim(t, 2, limits, func(t *testing.T, w *network) {
 		c := w.dial(w.nodes[0])
 		defer c.close()
@@ -48,15 +48,18 @@ func TestHalfOpenIsBounded(t *testing.T) {
 // CREATE is answered at once all the same.
 func TestHalfOpenKeepsNobodyOut(t *testing.T) {
 	inSim(t, 2, Limits{MaxHalfOpen: 8}, func(t *testing.T, w *network) {
-		silent := w.dial(w.nodes[0])
-		defer silent.close()
-		var first onion.Cell
-		for range 8 {
-			ch := openChannel(t, silent.endpoint, w.nodes[0])
-			first.SetHeader(ch.CircID(), onion.CmdCreate)
-			check(t, ch.WriteCells(&first))
+		for range 9 {
+			silent := w.dial(w.nodes[0])
+			defer silent.close()
+			var first onion.Cell
+			first.SetHeader(silent.ch.CircID(), onion.CmdCreate)
+			check(t, silent.ch.WriteCells(&first))
 		}
+		time.Sleep(5 * linkLatency)
 		synctest.Wait()
+		if n := w.nodes[0].relay.halfOpen.len(); n != 8 {
+			t.Fatalf("%d places are taken, want all 8", n)
+		}
 		start := time.Now()
 		c := w.dial(w.nodes[0])
 		defer c.close()

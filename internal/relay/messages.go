@@ -109,21 +109,35 @@ func (c *circuit) handleBegin(m onion.Message) error {
 	return nil
 }
 
-// startStream opens a stream unless there are too many.
+// startStream opens a stream unless there are too many of the circuit, or to the
+// target.
 func (c *circuit) startStream(id uint16, target identity.NodeID) bool {
+	victim, ok := c.placeStream(id, target)
+	if victim != nil {
+		victim.fail(onion.ReasonLimit)
+	}
+	return ok
+}
+
+// placeStream also returns the stream that is to end in the new one's favour.
+func (c *circuit) placeStream(id uint16, target identity.NodeID) (victim *stream, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed || len(c.streams) >= onion.MaxStreams {
-		return false
+		return nil, false
+	}
+	s := newStream(c, id, target)
+	if victim, ok = c.relay.targets.enter(s); !ok {
+		s.cancel()
+		return nil, false
 	}
 	if c.streams == nil {
 		c.streams = make(map[uint16]*stream)
 	}
-	s := newStream(c, id, target)
 	c.streams[id] = s
 	c.relay.metrics.streams.Inc()
 	c.wg.Go(s.run)
-	return true
+	return victim, true
 }
 
 // refuseBegin returns ReasonDone if the stream may be opened.

@@ -14,6 +14,9 @@ type Metrics struct {
 	destroyed *prometheus.CounterVec // by reason
 	open      prometheus.Gauge
 	halfOpen  prometheus.Gauge
+	waiting   prometheus.Gauge
+	answered  prometheus.Counter
+	denied    *prometheus.CounterVec // by reason
 	streams   prometheus.Gauge
 	bytes     *prometheus.CounterVec // by direction
 	queued    prometheus.Gauge
@@ -40,7 +43,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		created:   prometheus.NewCounter(counter("circuits_created_total", "Circuits whose CREATE was answered.")),
 		destroyed: prometheus.NewCounterVec(counter("circuits_destroyed_total", "Circuits that ended, by reason."), []string{"reason"}),
 		open:      gauge("circuits_open", "Circuits that are open."),
-		halfOpen:  gauge("circuits_half_open", "Channels whose CREATE is not answered yet."),
+		halfOpen:  gauge("circuits_half_open", "Channels whose CREATE is not whole yet."),
+		waiting:   gauge("handshakes_waiting", "CREATEs that wait to be answered."),
+		answered:  prometheus.NewCounter(counter("handshakes_total", "CREATEs for which the cryptography was done.")),
+		denied:    prometheus.NewCounterVec(counter("creates_refused_total", "Channels that became no circuit, by reason."), []string{"reason"}),
 		streams:   gauge("streams_open", "Exit streams that are open."),
 		bytes:     prometheus.NewCounterVec(counter("exit_bytes_total", "Bytes copied between streams and services, by direction."), []string{"direction"}),
 		queued:    gauge("queued_bytes", "Bytes that wait on all circuits."),
@@ -48,7 +54,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m.away, m.toward = m.cells.WithLabelValues(labelAway), m.cells.WithLabelValues(labelToward)
 	m.bytesAway, m.bytesToward = m.bytes.WithLabelValues(labelAway), m.bytes.WithLabelValues(labelToward)
 	if reg != nil {
-		reg.MustRegister(m.cells, m.created, m.destroyed, m.open, m.halfOpen, m.streams, m.bytes, m.queued)
+		reg.MustRegister(m.cells, m.created, m.destroyed, m.open, m.halfOpen, m.waiting, m.answered, m.denied, m.streams, m.bytes, m.queued)
 	}
 	return m
 }
@@ -56,3 +62,6 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 // ended counts a circuit's end. Reasons are a peer's words: unknown ones share
 // a label, so that nobody can make up labels.
 func (m *Metrics) ended(why onion.Reason) { m.destroyed.WithLabelValues(why.Known().String()).Inc() }
+
+// refused counts a channel that became no circuit.
+func (m *Metrics) refused(why onion.Reason) { m.denied.WithLabelValues(why.Known().String()).Inc() }

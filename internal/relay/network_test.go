@@ -136,6 +136,9 @@ func (n *node) checkEmpty(t testing.TB) {
 	if c, m, h := len(n.relay.circuits), n.relay.memory.total.Load(), n.relay.halfOpen.len(); c != 0 || m != 0 || h != 0 {
 		t.Errorf("%s holds %d circuits, %d bytes, %d half-open channels", n.Operator, c, m, h)
 	}
+	if open := n.relay.targets.len(); open != 0 {
+		t.Errorf("%s counts %d streams", n.Operator, open)
+	}
 	if open := n.exit.open(); open != 0 {
 		t.Errorf("%s holds %d service streams", n.Operator, open)
 	}

@@ -6,7 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
-	"sync/atomic"
+	"time"
 
 	"sotto/internal/directory"
 	"sotto/internal/identity"
@@ -23,7 +23,8 @@ type ExitDialer interface {
 	OpenStream(ctx context.Context, node identity.NodeID) (io.ReadWriteCloser, error)
 }
 
-// Config describes a relay. Logger, Metrics, Limits and Rand may be zero.
+// Config describes a relay. Logger, Metrics, Limits, Rand and Now may be
+// zero.
 type Config struct {
 	Identity    identity.NodeID // the node's
 	OnionSecret suite.DHPrivate // answers CREATE
@@ -34,6 +35,7 @@ type Config struct {
 	Metrics     *Metrics
 	Logger      *slog.Logger
 	Rand        io.Reader
+	Now         func() time.Time // the clock that work in a CREATE is bound to
 }
 
 // Relay switches the circuits of one node.
@@ -43,7 +45,9 @@ type Relay struct {
 	metrics  *Metrics
 	memory   memory
 	halfOpen halfOpen
-	clients  atomic.Int64 // links from clients
+	creation creations
+	links    *links
+	targets  targets
 	open     func(context.Context, directory.Node) (channel, error)
 
 	mu       sync.Mutex // guards what follows
@@ -62,6 +66,9 @@ func New(cfg Config) *Relay {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
 	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	r := &Relay{
 		cfg:      cfg,
 		limits:   cfg.Limits.withDefaults(),
@@ -71,6 +78,9 @@ func New(cfg Config) *Relay {
 	r.open = r.openChannel
 	r.memory.max, r.memory.gauge = r.limits.MaxMemory, r.metrics.queued
 	r.halfOpen.max, r.halfOpen.gauge = r.limits.MaxHalfOpen, r.metrics.halfOpen
+	r.creation.max, r.creation.maxWaiting, r.creation.gauge = r.limits.MaxHandshakes, r.limits.MaxWaiting, r.metrics.waiting
+	r.links = newLinks(r.limits.MaxClientLinks)
+	r.targets.max = r.limits.MaxTargetStreams
 	return r
 }
 
@@ -81,6 +91,7 @@ func (r *Relay) Serve(ctx context.Context) error {
 	defer links.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	links.Go(func() { r.endIdle(ctx) })
 	for {
 		l, err := r.cfg.Endpoint.Accept(ctx)
 		if err != nil {
@@ -98,17 +109,14 @@ func (r *Relay) serveLink(ctx context.Context, l *link.Link) {
 	var circuits sync.WaitGroup
 	defer circuits.Wait()
 	defer l.Close()
-	peer, isNode := l.Peer()
-	limit := int64(r.limits.MaxNodeCircuits)
-	if !isNode {
-		limit = int64(r.limits.MaxClientCircuits)
-		defer r.clients.Add(-1)
-		if r.clients.Add(1) > int64(r.limits.MaxClientLinks) {
-			_ = l.Refuse()
+	n := r.newNeighbour(l, time.Now())
+	if !n.isNode {
+		if !r.links.add(n, time.Now()) {
+			n.refuse()
 			return
 		}
+		defer r.links.remove(n)
 	}
-	var open atomic.Int64
 	for {
 		ch, err := l.Accept(ctx)
 		if err != nil {
@@ -118,15 +126,21 @@ func (r *Relay) serveLink(ctx context.Context, l *link.Link) {
 			ch.Abort(link.Code(onion.ReasonShutdown))
 			continue
 		}
-		if open.Load() >= limit {
+		wait, ok := n.admit(time.Now())
+		if !ok {
 			ch.Abort(link.Code(onion.ReasonLimit))
+			r.metrics.refused(onion.ReasonLimit)
+			if n.incorrigible() {
+				r.links.flooded(n, time.Now())
+				n.refuse()
+				return
+			}
 			continue
 		}
-		open.Add(1)
-		place := r.halfOpen.start(ch)
+		n.circuits.Add(1)
 		circuits.Go(func() {
-			defer open.Add(-1)
-			r.serveCircuit(ctx, ch, place, peer, isNode)
+			defer n.circuits.Add(-1)
+			r.serveCircuit(ctx, ch, n, wait)
 		})
 	}
 }

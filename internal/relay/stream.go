@@ -53,6 +53,7 @@ func newStream(c *circuit, id uint16, target identity.NodeID) *stream {
 // run opens the service stream and copies from it to the client.
 func (s *stream) run() {
 	defer s.c.relay.metrics.streams.Dec()
+	defer s.c.relay.targets.leave(s)
 	defer s.cancel()
 	ctx, cancel := context.WithTimeout(s.ctx, s.c.relay.limits.BeginTimeout)
 	service, err := s.c.relay.cfg.Exit.OpenStream(ctx, s.target)
