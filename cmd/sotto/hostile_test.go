@@ -133,15 +133,14 @@ func hostileQUIC(window uint64) *quic.Config {
 }
 
 // dial makes a link to a node, as a client or, with its certificate, as a node.
-func (s *stage) dial(to directory.Node, as *impostor, window uint64) *quic.Conn {
-	s.t.Helper()
+func (s *stage) dial(to directory.Node, as *impostor, window uint64) (*quic.Conn, error) {
 	host := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	if as != nil {
 		host = as.Addr.Addr()
 	}
 	pc, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(host, 0)))
 	if err != nil {
-		s.t.Fatal(err)
+		return nil, err
 	}
 	tr := &quic.Transport{Conn: pc}
 	s.t.Cleanup(func() { _ = tr.Close(); _ = pc.Close() })
@@ -151,11 +150,7 @@ func (s *stage) dial(to directory.Node, as *impostor, window uint64) *quic.Conn 
 	}
 	ctx, cancel := context.WithTimeout(s.t.Context(), testWait)
 	defer cancel()
-	conn, err := tr.Dial(ctx, net.UDPAddrFromAddrPort(to.Addr), c, hostileQUIC(window))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return conn
+	return tr.Dial(ctx, net.UDPAddrFromAddrPort(to.Addr), c, hostileQUIC(window))
 }
 
 // listen stands at an impostor's address.
@@ -248,6 +243,48 @@ func resetCode(err error) int {
 		return -1
 	}
 	return int(reset.ErrorCode)
+}
+
+// endedWith returns nil if err is the end of a circuit with the given reason.
+func endedWith(err error, want onion.Reason) error {
+	if err != nil && resetCode(err) == int(want) {
+		return nil
+	}
+	return fmt.Errorf("the circuit goes on or ended with %d, not %d: %w", resetCode(err), want, err)
+}
+
+// lost reports whether an error only shows that a link died. Links die after
+// three seconds of silence, and a machine may be that slow.
+func lost(err error) bool {
+	var idle *quic.IdleTimeoutError
+	var closed *quic.ApplicationError
+	var shaking *quic.HandshakeTimeoutError
+	var end *streamEnd
+	why := onion.Reason(resetCode(err))
+	if errors.As(err, &end) {
+		why = end.why
+	}
+	switch why {
+	case onion.ReasonLinkLost, onion.ReasonTimeout, onion.ReasonUnreachable:
+		return true
+	}
+	return errors.As(err, &idle) || errors.As(err, &closed) || errors.As(err, &shaking)
+}
+
+// steady runs what returns no error, again if a link was lost meanwhile.
+func steady(t *testing.T, run func() error) {
+	t.Helper()
+	var err error
+	for range 8 {
+		if err = run(); err == nil {
+			return
+		}
+		if !lost(err) {
+			break
+		}
+		t.Logf("a link was lost, again: %v", err)
+	}
+	t.Fatal(err)
 }
 
 // rawCircuit is the client's end of a circuit on such a channel.
@@ -443,13 +480,18 @@ func (s *rawStream) Read(p []byte) (int, error) {
 		case m.Stream == s.id && m.Command == onion.MsgData:
 			s.left = m.Data
 		case m.Stream == s.id && m.Command == onion.MsgEnd:
-			return 0, io.EOF
+			return 0, &streamEnd{onion.Reason(m.Data[0])}
 		}
 	}
 	n := copy(p, s.left)
 	s.left = s.left[n:]
 	return n, nil
 }
+
+// streamEnd is an exit's END.
+type streamEnd struct{ why onion.Reason }
+
+func (e *streamEnd) Error() string { return "the exit ended the stream: " + e.why.String() }
 
 // Write implements io.Writer.
 func (s *rawStream) Write(p []byte) (int, error) {

@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
+	"github.com/quic-go/quic-go"
+
+	"sotto/internal/directory"
 	"sotto/internal/mailbox"
 	"sotto/internal/onion"
 )
@@ -31,152 +34,199 @@ func (s *stage) restart(i int) {
 // the first ones; the recorded cells are noise to them.
 func TestReplayedCreate(t *testing.T) {
 	s := newStage(t, 0, 5)
+	steady(t, func() error {
+		r, err := s.record()
+		if err != nil {
+			return err
+		}
+		for range 3 {
+			if err := r.replay(t, r.conn, s.real(1)); err != nil {
+				return fmt.Errorf("on the same link: %w", err)
+			}
+		}
+		another, err := s.dial(s.real(1), nil, wideWindow)
+		if err != nil {
+			return err
+		}
+		if err := r.replay(t, another, s.real(1)); err != nil {
+			return fmt.Errorf("on another link: %w", err)
+		}
+		if err := r.circuit.probe(0); err != nil {
+			return fmt.Errorf("the circuit whose CREATE was replayed: %w", err)
+		}
+		s.restart(1)
+		if another, err = s.dial(s.real(1), nil, wideWindow); err != nil {
+			return err
+		}
+		if err := r.replay(t, another, s.real(1)); err != nil {
+			return fmt.Errorf("after a restart: %w", err)
+		}
+		if another, err = s.dial(s.real(2), nil, wideWindow); err != nil {
+			return err
+		}
+		ch, err := openRaw(t.Context(), another)
+		if err != nil {
+			return err
+		}
+		if err := ch.writeShake(onion.CmdCreate, r.create); err != nil {
+			return err
+		}
+		_, err = ch.read()
+		return endedWith(err, onion.ReasonProtocol)
+	})
+}
+
+// recording is what somebody saw of a circuit of one hop.
+type recording struct {
+	conn    *quic.Conn
+	circuit *rawCircuit
+	create  []byte
+	created [][]byte // all answers to it
+	probe   onion.Cell
+}
+
+// record makes a circuit and uses it once.
+func (s *stage) record() (*recording, error) {
 	node := s.real(1)
-	conn := s.dial(node, nil, wideWindow)
+	conn, err := s.dial(node, nil, wideWindow)
+	if err != nil {
+		return nil, err
+	}
+	ch, err := openRaw(s.t.Context(), conn)
+	if err != nil {
+		return nil, err
+	}
 	shake, create, err := onion.StartHandshake(rand.Reader, node.ID, node.OnionKey, onion.ClassStream, nil)
 	if err != nil {
-		t.Fatal(err)
-	}
-	ch, err := openRaw(t.Context(), conn)
-	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	if err := ch.writeShake(onion.CmdCreate, create); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	created, err := ch.readShake(onion.CmdCreated)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	c := &rawCircuit{rawChannel: ch}
-	shadow, err := c.addHop(shake, created)
+	r := &recording{conn: conn, circuit: &rawCircuit{rawChannel: ch}, create: create, created: [][]byte{created}}
+	shadow, err := r.circuit.addHop(shake, created)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	probe, err := c.seal(0, onion.CmdRelay, onion.Probe([8]byte{1}))
+	cells, err := r.circuit.seal(0, onion.CmdRelay, onion.Probe([8]byte{1}))
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	if err := c.write(probe...); err != nil {
-		t.Fatal(err)
+	if err := r.circuit.write(cells...); err != nil {
+		return nil, err
 	}
-	if _, err := c.expect(0, onion.MsgProbeReply); err != nil {
-		t.Fatal(err)
+	if _, err := r.circuit.expect(0, onion.MsgProbeReply); err != nil {
+		return nil, err
 	}
-	// The same layer recognises the recorded cell: what is refused below is so
-	// because the layer is another.
-	cell := *probe[0]
-	if mine, _, _ := shadow.Outbound(&cell); !mine {
-		t.Fatal("the layer that a cell was made for does not recognise it: the check sees nothing")
+	r.probe = *cells[0]
+	// The layer that the cell was made for recognises it from its record: what
+	// another layer refuses is refused because it is another.
+	again := r.probe
+	if mine, _, _ := shadow.Outbound(&again); !mine {
+		return nil, errors.New("a recorded cell is noise to its own layer: the check sees nothing")
 	}
-	seen := [][]byte{created}
-	replay := func(ch *rawChannel) {
-		t.Helper()
-		if err := ch.writeShake(onion.CmdCreate, create); err != nil {
-			t.Fatal(err)
-		}
-		again, err := ch.readShake(onion.CmdCreated)
-		if err != nil {
-			return // refused, which gives less still
-		}
-		for _, earlier := range seen {
-			if n := common(again, earlier); n > 0 {
-				t.Errorf("two answers to one CREATE have %d bytes in a row in common", n)
-			}
-		}
-		seen = append(seen, again)
-		if err := ch.write(probe[0]); err != nil {
-			t.Fatal(err)
-		}
-		cell, err := ch.read()
-		if code := resetCode(err); code != int(onion.ReasonProtocol) {
-			t.Errorf("a recorded cell is answered by %x, and ended with %d (%v)", cell, code, err)
-		}
-	}
-	for range 3 {
-		ch, err := openRaw(t.Context(), conn)
-		if err != nil {
-			t.Fatal(err)
-		}
-		replay(ch)
-	}
-	ch, err = openRaw(t.Context(), s.dial(node, nil, wideWindow))
-	if err != nil {
-		t.Fatal(err)
-	}
-	replay(ch)
-	if err := c.probe(0); err != nil {
-		t.Errorf("the circuit whose CREATE was replayed: %v", err)
-	}
-	s.restart(1)
-	if ch, err = openRaw(t.Context(), s.dial(node, nil, wideWindow)); err != nil {
-		t.Fatal(err)
-	}
-	replay(ch)
-	// Another node cannot have the keys at all.
-	if ch, err = openRaw(t.Context(), s.dial(s.real(2), nil, wideWindow)); err != nil {
-		t.Fatal(err)
-	}
-	if err := ch.writeShake(onion.CmdCreate, create); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := ch.read(); resetCode(err) != int(onion.ReasonProtocol) {
-		t.Errorf("another node answered: %v", err)
-	}
+	return r, nil
 }
 
-// commonRun is how many equal bytes in a row two answers may have by chance:
-// 8 are expected once in 2^42 pairs of this length.
-const commonRun = 8
-
-// common returns commonRun if two handshakes have so many bytes in a row in
-// common at one place, the version aside.
-func common(a, b []byte) int {
-	for i := 1; i+commonRun <= min(len(a), len(b)); i++ {
-		if bytes.Equal(a[i:i+commonRun], b[i:i+commonRun]) {
-			return commonRun
+// replay sends the CREATE and the cell again.
+func (r *recording) replay(t *testing.T, conn *quic.Conn, n directory.Node) error {
+	t.Helper()
+	ch, err := openRaw(t.Context(), conn)
+	if err != nil {
+		return err
+	}
+	if err := ch.writeShake(onion.CmdCreate, r.create); err != nil {
+		return err
+	}
+	created, err := ch.readShake(onion.CmdCreated)
+	if err != nil {
+		return err
+	}
+	for _, earlier := range r.created {
+		if common(created, earlier) {
+			t.Errorf("two answers of %s to one CREATE have bytes in common", n.Operator)
 		}
 	}
-	return 0
+	r.created = append(r.created, created)
+	again := r.probe
+	if err := ch.write(&again); err != nil {
+		return err
+	}
+	_, err = ch.read()
+	return endedWith(err, onion.ReasonProtocol)
+}
+
+// commonRun is how many equal bytes in a row show that two answers have
+// something in common: by chance, one pair in 2^53 has so many.
+const commonRun = 8
+
+// common reports whether two answers have so many bytes in a row in common at
+// one place.
+func common(a, b []byte) bool {
+	for i := 0; i+commonRun <= min(len(a), len(b)); i++ {
+		if bytes.Equal(a[i:i+commonRun], b[i:i+commonRun]) {
+			return true
+		}
+	}
+	return false
 }
 
 // TestReplayedCells sends recorded cells again, on their own circuit and on
 // another one: that circuit ends, and those beside it go on.
 func TestReplayedCells(t *testing.T) {
 	s := newStage(t, 0, 5)
-	conn := s.dial(s.real(1), nil, wideWindow)
-	circuits := make([]*rawCircuit, 4)
-	for i := range circuits {
-		var err error
-		if circuits[i], err = newRawCircuit(t.Context(), conn, s.real(1), s.real(2), s.real(3)); err != nil {
-			t.Fatal(err)
+	for name, at := range map[string][2]int{"on its own circuit": {0, 0}, "on another circuit": {0, 1}} {
+		t.Run(name, func(t *testing.T) {
+			steady(t, func() error {
+				conn, err := s.dial(s.real(1), nil, wideWindow)
+				if err != nil {
+					return err
+				}
+				var circuits [3]*rawCircuit
+				for i := range circuits {
+					if circuits[i], err = newRawCircuit(t.Context(), conn, s.real(1), s.real(2), s.real(3)); err != nil {
+						return err
+					}
+				}
+				return replayCell(circuits[:], at[0], at[1])
+			})
+		})
+	}
+}
+
+// replayCell sends a cell on one circuit and then on another or the same one.
+func replayCell(circuits []*rawCircuit, from, to int) error {
+	cells, err := circuits[from].seal(2, onion.CmdRelay, onion.Probe([8]byte{2}))
+	if err != nil {
+		return err
+	}
+	recorded := *cells[0]
+	if err := circuits[from].write(cells...); err != nil {
+		return err
+	}
+	if _, err := circuits[from].expect(2, onion.MsgProbeReply); err != nil {
+		return fmt.Errorf("the first time: %w", err)
+	}
+	if err := circuits[to].write(&recorded); err != nil {
+		return err
+	}
+	_, err = circuits[to].read()
+	if err := endedWith(err, onion.ReasonProtocol); err != nil {
+		return fmt.Errorf("the second time: %w", err)
+	}
+	for i, c := range circuits {
+		if i == to {
+			continue
+		}
+		if err := c.probe(2); err != nil {
+			return fmt.Errorf("a circuit on which nothing was replayed: %w", err)
 		}
 	}
-	for name, at := range map[string][2]int{"on its own circuit": {0, 0}, "on another circuit": {1, 2}} {
-		from, to := circuits[at[0]], circuits[at[1]]
-		cells, err := from.seal(2, onion.CmdRelay, onion.Probe([8]byte{2}))
-		if err != nil {
-			t.Fatal(err)
-		}
-		recorded := *cells[0]
-		if err := from.write(cells...); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := from.expect(2, onion.MsgProbeReply); err != nil {
-			t.Fatalf("%s, the first time: %v", name, err)
-		}
-		if err := to.write(&recorded); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := to.read(); resetCode(err) != int(onion.ReasonProtocol) {
-			t.Errorf("%s, the second time: %v, want the circuit's end", name, err)
-		}
-	}
-	for _, i := range []int{1, 3} {
-		if err := circuits[i].probe(2); err != nil {
-			t.Errorf("circuit %d, on which nothing was replayed: %v", i, err)
-		}
-	}
+	return nil
 }
 
 // TestReplayedRequest sends a recorded sealed request again, as an exit could:
@@ -185,68 +235,83 @@ func TestReplayedCells(t *testing.T) {
 func TestReplayedRequest(t *testing.T) {
 	s := newStage(t, 0, 6)
 	member := s.real(4)
-	over := func(exit int) *rawCircuit {
-		t.Helper()
-		c, err := newRawCircuit(t.Context(), s.dial(s.real(1), nil, wideWindow), s.real(1), s.real(2), s.real(exit))
+	over := func(exit int) (*rawCircuit, error) {
+		conn, err := s.dial(s.real(1), nil, wideWindow)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
-		return c
+		return newRawCircuit(t.Context(), conn, s.real(1), s.real(2), s.real(exit))
 	}
-	c := over(3)
-	first := c.begin(1, member)
-	cert, err := first.askKeys()
-	if err == nil {
-		err = cert.Verify(member.ID, time.Now())
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	frame, fresh, err := mailbox.SealRequest(rand.Reader, cert, time.Now(), &mailbox.Quote{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer, err := first.ask(frame)
-	if err != nil {
-		t.Fatal(err)
-	}
-	opener := *fresh // which counts answers
-	if resp, err := opener.Open(answer); err != nil || resp.Tag() != mailbox.TagQuoteReply {
-		t.Fatalf("the first time: %v, %v", resp, err)
-	}
-	refused := func(name string, stream *rawStream) {
-		t.Helper()
-		answer, err := stream.ask(frame)
+	var frame []byte
+	var fresh *mailbox.ReplyOpener // which counts answers, and so is copied
+	steady(t, func() error {
+		c, err := over(3)
 		if err != nil {
-			t.Fatalf("%s: %v", name, err)
+			return err
+		}
+		first := c.begin(1, member)
+		cert, err := first.askKeys()
+		if err != nil {
+			return err
+		}
+		if err := cert.Verify(member.ID, time.Now()); err != nil {
+			return err
+		}
+		if frame, fresh, err = mailbox.SealRequest(rand.Reader, cert, time.Now(), &mailbox.Quote{}); err != nil {
+			return err
+		}
+		answer, err := first.ask(frame)
+		if err != nil {
+			return err
 		}
 		opener := *fresh
-		resp, err := opener.Open(answer)
-		var no *mailbox.Failure
-		if failure, ok := resp.(*mailbox.Failure); ok {
-			no = failure
+		if resp, err := opener.Open(answer); err != nil || resp.Tag() != mailbox.TagQuoteReply {
+			return fmt.Errorf("the first time: %v, %w", resp, err)
 		}
-		if err != nil || !errors.Is(no, mailbox.ErrReplay) {
-			t.Errorf("%s: %v, %v; want a refusal", name, resp, err)
+		if err := refused(first, frame, fresh); err != nil {
+			return fmt.Errorf("on its stream: %w", err)
 		}
-	}
-	refused("on its stream", first)
-	refused("on another stream", c.begin(2, member))
-	refused("over another exit", over(5).begin(1, member))
+		if err := refused(c.begin(2, member), frame, fresh); err != nil {
+			return fmt.Errorf("on another stream: %w", err)
+		}
+		if c, err = over(5); err != nil {
+			return err
+		}
+		if err := refused(c.begin(1, member), frame, fresh); err != nil {
+			return fmt.Errorf("over another exit: %w", err)
+		}
+		return nil
+	})
 	s.restart(4)
-	// The exit may find that its connection died with the node.
-	ctx, cancel := context.WithTimeout(t.Context(), testWait)
-	defer cancel()
-	for {
-		answer, err := over(6).begin(1, member).ask(frame)
-		if err == nil {
-			if kind, err := mailbox.FrameType(answer); err != nil || kind != mailbox.FrameKeys {
-				t.Errorf("after a restart the member answers with a frame of type %d (%v)", kind, err)
-			}
-			return
+	steady(t, func() error {
+		c, err := over(6) // which had no link to the member that has died
+		if err != nil {
+			return err
 		}
-		if ctx.Err() != nil {
-			t.Fatalf("after a restart: %v", err)
+		answer, err := c.begin(1, member).ask(frame)
+		if err != nil {
+			return err
 		}
+		if kind, err := mailbox.FrameType(answer); err != nil || kind != mailbox.FrameKeys {
+			return fmt.Errorf("after a restart the member answers with a frame of type %d: %w", kind, err)
+		}
+		return nil
+	})
+}
+
+// refused sends a recorded request and expects its refusal.
+func refused(s *rawStream, frame []byte, fresh *mailbox.ReplyOpener) error {
+	answer, err := s.ask(frame)
+	if err != nil {
+		return err
 	}
+	opener := *fresh
+	resp, err := opener.Open(answer)
+	if err != nil {
+		return err
+	}
+	if no, ok := resp.(*mailbox.Failure); !ok || !errors.Is(no, mailbox.ErrReplay) {
+		return fmt.Errorf("answered by %v", resp)
+	}
+	return nil
 }

@@ -23,16 +23,23 @@ type colluders struct {
 	*stage
 	guard, exit *impostor
 	middle      directory.Node
-	toMiddle    *quic.Conn
+	toMiddle    *quic.Conn // nil before the first circuit
 	atExit      *quic.Listener
 	fromMiddle  *quic.Conn // nil before the first circuit
 }
 
 func newColluders(s *stage) *colluders {
 	c := &colluders{stage: s, guard: &s.absent[0], exit: &s.absent[1], middle: s.real(1)}
-	c.toMiddle = s.dial(c.middle, c.guard, wideWindow)
 	c.atExit = s.listen(c.exit, wideWindow)
 	return c
+}
+
+// connected returns a link of the guard to the middle.
+func (c *colluders) connected() (_ *quic.Conn, err error) {
+	if c.toMiddle == nil || c.toMiddle.Context().Err() != nil {
+		c.toMiddle, err = c.dial(c.middle, c.guard, wideWindow)
+	}
+	return c.toMiddle, err
 }
 
 // collusion is a circuit over the colluders.
@@ -45,7 +52,11 @@ type collusion struct {
 
 // start makes a circuit whose guard is this test.
 func (c *colluders) start() (*rawCircuit, error) {
-	ch, err := openRaw(c.t.Context(), c.toMiddle)
+	conn, err := c.connected()
+	if err != nil {
+		return nil, err
+	}
+	ch, err := openRaw(c.t.Context(), conn)
 	if err != nil {
 		return nil, err
 	}
@@ -66,17 +77,20 @@ func (c *colluders) start() (*rawCircuit, error) {
 	return r, nil
 }
 
-// collude makes a circuit over guard, middle and exit.
-func (c *colluders) collude() *collusion {
-	c.t.Helper()
-	p, err := c.tryCollude()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return p
+// collude runs a trial on a circuit over guard, middle and exit.
+func (c *colluders) collude(t *testing.T, trial func(*collusion) error) {
+	t.Helper()
+	steady(t, func() error {
+		p, err := c.circuit()
+		if err != nil {
+			return err
+		}
+		return trial(p)
+	})
 }
 
-func (c *colluders) tryCollude() (*collusion, error) {
+// circuit makes such a circuit.
+func (c *colluders) circuit() (*collusion, error) {
 	r, err := c.start()
 	if err != nil {
 		return nil, err
@@ -111,7 +125,7 @@ func (c *colluders) acceptExit(p *collusion) error {
 	ctx, cancel := context.WithTimeout(c.t.Context(), testWait)
 	defer cancel()
 	var err error
-	if c.fromMiddle == nil {
+	if c.fromMiddle == nil || c.fromMiddle.Context().Err() != nil {
 		if c.fromMiddle, err = c.atExit.Accept(ctx); err != nil {
 			return err
 		}
@@ -242,41 +256,49 @@ func TestTagging(t *testing.T) {
 	c := newColluders(newStage(t, 2, 5))
 	for _, m := range marks {
 		t.Run("away, "+m.name, func(t *testing.T) {
-			p := c.collude()
-			sent, planned := p.batch(t, true)
-			got := pass(t, p.rawChannel, m.change(sent), p.exitChannel)
-			checkMark(t, got, planned, m.intact)
-			for i := range got {
-				if mine, _, _ := p.exitLayer.Outbound(&got[i]); mine != (i < m.intact) {
-					t.Errorf("the exit recognises cell %d: %v", i, mine)
+			c.collude(t, func(p *collusion) error {
+				sent, planned := p.batch(t, true)
+				got, err := pass(p.rawChannel, m.change(sent), p.exitChannel)
+				if err != nil {
+					return err
 				}
-			}
+				checkMark(t, got, planned, m.intact)
+				for i := range got {
+					if mine, _, _ := p.exitLayer.Outbound(&got[i]); mine != (i < m.intact) {
+						t.Errorf("the exit recognises cell %d: %v", i, mine)
+					}
+				}
+				return nil
+			})
 		})
 		t.Run("toward, "+m.name, func(t *testing.T) {
-			p := c.collude()
-			sent, planned := p.batch(t, false)
-			got := pass(t, p.exitChannel, m.change(sent), p.rawChannel)
-			checkMark(t, got, planned, m.intact)
-			for i := range got {
-				p.guard.Inbound(&got[i])
-				_, _, _, err := p.layers.Open(&got[i])
-				if (err == nil) != (i < m.intact) {
-					t.Errorf("the client opens cell %d: %v", i, err)
-				}
+			c.collude(t, func(p *collusion) error {
+				sent, planned := p.batch(t, false)
+				got, err := pass(p.exitChannel, m.change(sent), p.rawChannel)
 				if err != nil {
-					break // a client's circuit ends here
+					return err
 				}
-			}
+				checkMark(t, got, planned, m.intact)
+				for i := range m.intact + 1 { // a client's circuit ends with the first that it refuses
+					p.guard.Inbound(&got[i])
+					if _, _, _, err := p.layers.Open(&got[i]); (err == nil) != (i < m.intact) {
+						t.Errorf("the client opens cell %d: %v", i, err)
+					}
+				}
+				return nil
+			})
 		})
 	}
 	t.Run("the check sees a mark", func(t *testing.T) {
-		p := c.collude()
-		_, planned := p.batch(t, true)
-		for _, m := range marks { // as if the middle's layer were malleable
-			if likeness(m.change(slices.Clone(planned))[m.intact:], planned) == "" {
-				t.Errorf("%s is not seen behind a layer that lets it through", m.name)
+		c.collude(t, func(p *collusion) error {
+			_, planned := p.batch(t, true)
+			for _, m := range marks { // as if the middle's layer were malleable
+				if likeness(m.change(slices.Clone(planned))[m.intact:], planned) == "" {
+					t.Errorf("%s is not seen behind a layer that lets it through", m.name)
+				}
 			}
-		}
+			return nil
+		})
 	})
 }
 
@@ -315,24 +337,23 @@ func (p *collusion) batch(t *testing.T, away bool) (sent, planned []onion.Cell) 
 }
 
 // pass writes cells at one end and reads as many at the other.
-func pass(t *testing.T, from *rawChannel, cells []onion.Cell, to *rawChannel) (got []onion.Cell) {
-	t.Helper()
+func pass(from *rawChannel, cells []onion.Cell, to *rawChannel) (got []onion.Cell, err error) {
 	for i := range cells {
 		if err := from.write(&cells[i]); err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 	}
 	for range cells {
 		cell, err := to.read()
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		if onion.CheckHeader(cell) != nil || cell.Command() != onion.CmdRelay || cell.CircID() != to.id {
-			t.Errorf("header of a cell: %x", cell[:onion.HeaderSize])
+			return nil, fmt.Errorf("header of a cell: %x", cell[:onion.HeaderSize])
 		}
 		got = append(got, *cell)
 	}
-	return got
+	return got, nil
 }
 
 func checkMark(t *testing.T, got, planned []onion.Cell, intact int) {
@@ -356,34 +377,34 @@ func TestTaggedCircuitDies(t *testing.T) {
 	exitBytes := func() float64 { return metric(t, s.layout, 2, `sotto_relay_exit_bytes_total{direction="away"}`) }
 	for _, m := range marks {
 		t.Run(m.name, func(t *testing.T) {
-			r, err := c.overRealExit()
-			if err != nil {
-				t.Fatal(err)
-			}
-			before := exitBytes()
-			var cells []onion.Cell
-			for range 6 {
-				sealed, err := r.seal(2, onion.CmdRelay, onion.Message{Command: onion.MsgData, Stream: 1, Data: make([]byte, piece)})
+			steady(t, func() error {
+				r, err := c.overRealExit()
 				if err != nil {
-					t.Fatal(err)
+					return err
 				}
-				cells = append(cells, *sealed[0])
-			}
-			cells = m.change(cells)
-			for i := range cells {
-				if err := r.write(&cells[i]); err != nil {
-					break // it has ended already
+				before := exitBytes()
+				var cells []onion.Cell
+				for range 6 {
+					sealed, err := r.seal(2, onion.CmdRelay, onion.Message{Command: onion.MsgData, Stream: 1, Data: make([]byte, piece)})
+					if err != nil {
+						return err
+					}
+					cells = append(cells, *sealed[0])
 				}
-			}
-			for err == nil {
-				_, err = r.read()
-			}
-			if code := resetCode(err); code != int(onion.ReasonProtocol) {
-				t.Errorf("the circuit ended with %d (%v)", code, err)
-			}
-			if n := exitBytes() - before; n > float64(m.intact*piece) {
-				t.Errorf("%v bytes left the exit, of %d that were not touched", n, m.intact*piece)
-			}
+				cells = m.change(cells)
+				for i := range cells {
+					if err := r.write(&cells[i]); err != nil {
+						break // it has ended already
+					}
+				}
+				for err == nil {
+					_, err = r.read()
+				}
+				if n := exitBytes() - before; n > float64(m.intact*piece) {
+					t.Errorf("%v bytes left the exit, of %d that were not touched", n, m.intact*piece)
+				}
+				return endedWith(err, onion.ReasonProtocol)
+			})
 		})
 	}
 	if exitBytes() == 0 {
@@ -443,82 +464,80 @@ func TestMarkedHeaders(t *testing.T) {
 		},
 	} {
 		t.Run("away, "+name, func(t *testing.T) {
-			p := c.collude()
-			sent, _ := p.batch(t, true)
-			if err := act(p.rawChannel, sent[0]); err != nil {
-				t.Fatal(err)
-			}
-			cell, err := p.exitChannel.read()
-			if err == nil {
-				t.Fatalf("a cell arrived: %x", cell[:onion.HeaderSize])
-			}
-			if code := resetCode(err); code != int(onion.ReasonDone) {
-				t.Errorf("the exit learns the code %d (%v)", code, err)
-			}
+			c.collude(t, func(p *collusion) error {
+				sent, _ := p.batch(t, true)
+				if err := act(p.rawChannel, sent[0]); err != nil {
+					return err
+				}
+				_, err := p.exitChannel.read()
+				return endedWith(err, onion.ReasonDone)
+			})
 		})
 		t.Run("toward, "+name, func(t *testing.T) {
-			p := c.collude()
-			sent, _ := p.batch(t, false)
-			if err := act(p.exitChannel, sent[0]); err != nil {
-				t.Fatal(err)
-			}
-			cell, err := p.read()
-			if err == nil {
-				t.Fatalf("a cell arrived: %x", cell[:onion.HeaderSize])
-			}
-			if code := resetCode(err); code < 0 || onion.Reason(code).Known() != onion.Reason(code) {
-				t.Errorf("the guard learns the code %d (%v)", code, err)
-			}
+			c.collude(t, func(p *collusion) error {
+				sent, _ := p.batch(t, false)
+				if err := act(p.exitChannel, sent[0]); err != nil {
+					return err
+				}
+				_, err := p.read()
+				return endedWith(err, onion.Reason(resetCode(err)).Known())
+			})
 		})
 	}
 	t.Run("RELAY_EARLY away", func(t *testing.T) {
-		p := c.collude()
-		sent, planned := p.batch(t, true)
-		sent[0].SetHeader(p.id, onion.CmdRelayEarly)
-		if err := p.write(&sent[0]); err != nil {
-			t.Fatal(err)
-		}
-		cell, err := p.exitChannel.read()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if like := likeness([]onion.Cell{*cell}, planned); like != "" {
-			t.Error(like)
-		}
-		if mine, _, _ := p.exitLayer.Outbound(cell); mine {
-			t.Error("the exit recognises a cell whose command was changed")
-		}
+		c.collude(t, func(p *collusion) error {
+			sent, planned := p.batch(t, true)
+			sent[0].SetHeader(p.id, onion.CmdRelayEarly)
+			if err := p.write(&sent[0]); err != nil {
+				return err
+			}
+			cell, err := p.exitChannel.read()
+			if err != nil {
+				return err
+			}
+			if like := likeness([]onion.Cell{*cell}, planned); like != "" {
+				t.Error(like)
+			}
+			if mine, _, _ := p.exitLayer.Outbound(cell); mine {
+				t.Error("the exit recognises a cell whose command was changed")
+			}
+			return nil
+		})
 	})
 	t.Run("RELAY_EARLY toward", func(t *testing.T) {
-		p := c.collude()
-		sent, _ := p.batch(t, false)
-		sent[0].SetHeader(p.exitChannel.id, onion.CmdRelayEarly)
-		if err := p.exitChannel.write(&sent[0]); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := p.read(); resetCode(err) != int(onion.ReasonProtocol) {
-			t.Errorf("the guard reads %v, want the circuit's end", err)
-		}
+		c.collude(t, func(p *collusion) error {
+			sent, _ := p.batch(t, false)
+			sent[0].SetHeader(p.exitChannel.id, onion.CmdRelayEarly)
+			if err := p.exitChannel.write(&sent[0]); err != nil {
+				return err
+			}
+			_, err := p.read()
+			return endedWith(err, onion.ReasonProtocol)
+		})
 	})
 	t.Run("padding", func(t *testing.T) {
-		p := c.collude()
-		sent, planned := p.batch(t, true)
-		var padding onion.Cell
-		padding.SetHeader(p.id, onion.CmdPadding)
-		if _, err := io.ReadFull(rand.Reader, padding.Body()); err != nil {
-			t.Fatal(err)
-		}
-		if err := p.write(&sent[0], &padding, &sent[1]); err != nil {
-			t.Fatal(err)
-		}
-		for i := range 2 { // padding goes no further, and harms nothing
-			var cell onion.Cell
-			if _, err := io.ReadFull(p.exitChannel, cell[:]); err != nil {
-				t.Fatal(err)
+		c.collude(t, func(p *collusion) error {
+			sent, planned := p.batch(t, true)
+			var padding onion.Cell
+			padding.SetHeader(p.id, onion.CmdPadding)
+			_, _ = rand.Read(padding.Body())
+			if err := p.write(&sent[0], &padding, &sent[1]); err != nil {
+				return err
 			}
-			if d := distance(&cell, &planned[i]); d != 0 {
-				t.Errorf("cell %d behind a middle that got padding differs in %.3f of its bits", i, d)
+			for i := 0; i < 2; i++ { // padding goes no further, and harms nothing
+				var cell onion.Cell
+				if _, err := io.ReadFull(p.exitChannel, cell[:]); err != nil {
+					return err
+				}
+				if cell.Command() == onion.CmdPadding && cell != padding { // the middle's own
+					i--
+					continue
+				}
+				if d := distance(&cell, &planned[i]); d != 0 {
+					t.Errorf("cell %d behind a middle that got padding differs in %.3f of its bits", i, d)
+				}
 			}
-		}
+			return nil
+		})
 	})
 }
