@@ -24,7 +24,7 @@ type Config struct {
 	Endpoint *link.Endpoint
 	// State keeps the guards. Default: they are forgotten at Close.
 	State GuardStore
-	// Now is the clock of ages. Default: time.Now.
+	// Now is the clock of ages and round trips. Default: time.Now.
 	Now func() time.Time
 	// Rand is read under a lock. Default: crypto/rand.
 	Rand io.Reader

@@ -81,7 +81,7 @@ func (c *congestion) acknowledged(sent, now time.Time, inFlight int) {
 	switch {
 	case !c.steady:
 		c.slowStart(bdp, queue)
-	case queue >= vegasAlpha && now.Sub(c.seen) >= recheckAfter:
+	case c.heldBack(queue) && now.Sub(c.seen) >= recheckAfter:
 		c.startRecheck(now)
 	case c.next == 0:
 		c.adjust(bdp, queue)
@@ -163,6 +163,11 @@ func (c *congestion) adjust(bdp, queue int) {
 		c.set(c.window() + CircuitStep)
 	}
 	c.next = c.perWindow()
+}
+
+// heldBack reports whether the window would grow if there were no queue.
+func (c *congestion) heldBack(queue int) bool {
+	return c.full > 0 && queue >= vegasAlpha && c.window() < MaxWindow
 }
 
 // startRecheck sends little for a round trip, so that our own queue is gone
