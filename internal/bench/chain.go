@@ -21,7 +21,7 @@ const chainProtocol = "bench-chain"
 
 // The windows of package link's connections, so that the chain's are no smaller.
 const (
-	chainStreamWindow = 1 << 20
+	chainStreamWindow = 2 << 20
 	chainConnWindow   = 16 << 20
 )
 
