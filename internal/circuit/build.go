@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"sotto/internal/directory"
@@ -16,7 +15,7 @@ import (
 // telescope is a circuit under construction: each step of spec/circuit.md §5.1
 // adds a hop.
 type telescope struct {
-	rand   io.Reader
+	shake  func(context.Context, directory.Node) (*onion.ClientHandshake, []byte, uint8, error)
 	now    func() time.Time
 	link   *link.Link
 	ch     *link.Channel
@@ -30,6 +29,7 @@ type buildError struct {
 	hop  int
 	node directory.Node
 	err  error
+	paid uint8 // effort of its CREATE
 }
 
 func (e *buildError) Error() string {
@@ -39,23 +39,34 @@ func (e *buildError) Error() string {
 
 func (e *buildError) Unwrap() error { return e.err }
 
-// telescopeTo builds a circuit along path. On success the caller owns the
-// telescope's channel.
-func (m *Manager) telescopeTo(path directory.Path) (_ *telescope, err error) {
+// telescopeTo builds a circuit along path, again and again as long as a node is
+// busy and we pay more. On success the caller owns the telescope's channel.
+func (m *Manager) telescopeTo(path directory.Path) (*telescope, error) {
+	for {
+		t, err := m.tryTelescope(path)
+		var at *buildError
+		if !errors.As(err, &at) || !m.payMore(at) {
+			return t, err
+		}
+	}
+}
+
+// tryTelescope is one attempt.
+func (m *Manager) tryTelescope(path directory.Path) (_ *telescope, err error) {
 	ctx, cancel := context.WithTimeout(m.ctx, buildTimeout)
 	defer cancel()
 	nodes := [hops]directory.Node{path.Guard, path.Middle, path.Exit}
-	t := &telescope{rand: m.rand, now: m.cfg.Now}
+	t := &telescope{shake: m.handshake, now: m.cfg.Now}
 	if t.link, err = m.cfg.Endpoint.Get(ctx, path.Guard); err == nil {
 		t.ch, err = t.link.Open(ctx)
 	}
 	if err != nil {
-		return nil, &buildError{0, nodes[0], err}
+		return nil, &buildError{hop: 0, node: nodes[0], err: err}
 	}
 	// A build that takes too long is ended by its channel.
 	stop := context.AfterFunc(ctx, func() { t.ch.Abort(link.Code(onion.ReasonTimeout)) })
 	for hop, node := range nodes {
-		if err := t.addHop(hop, node); err != nil {
+		if paid, err := t.addHop(ctx, hop, node); err != nil {
 			_, err = channelError(t.link, err)
 			if ctx.Err() != nil {
 				err = ctx.Err()
@@ -66,22 +77,23 @@ func (m *Manager) telescopeTo(path directory.Path) (_ *telescope, err error) {
 			if errors.As(err, &leaving) {
 				hop, node = leaving.hop, nodes[leaving.hop]
 			}
-			return nil, &buildError{hop, node, err}
+			return nil, &buildError{hop, node, err, paid}
 		}
 	}
 	if !stop() {
-		return nil, &buildError{exitHop, nodes[exitHop], ctx.Err()}
+		return nil, &buildError{hop: exitHop, node: nodes[exitHop], err: ctx.Err()}
 	}
 	return t, nil
 }
 
-// addHop makes the handshake with node and adds its layer.
-func (t *telescope) addHop(hop int, node directory.Node) error {
-	start := t.now()
-	shake, create, err := onion.StartHandshake(t.rand, node.ID, node.OnionKey, onion.ClassStream, nil)
+// addHop makes the handshake with node and adds its layer. It returns the effort
+// that the node was paid.
+func (t *telescope) addHop(ctx context.Context, hop int, node directory.Node) (paid uint8, err error) {
+	shake, create, paid, err := t.shake(ctx, node)
 	if err != nil {
-		return err
+		return paid, err
 	}
+	start := t.now()
 	var created []byte
 	if hop == 0 {
 		created, err = t.create(create)
@@ -89,14 +101,14 @@ func (t *telescope) addHop(hop int, node directory.Node) error {
 		created, err = t.extend(hop-1, node.ID, create)
 	}
 	if err != nil {
-		return err
+		return paid, err
 	}
 	keys, _, err := shake.Finish(created)
 	if err != nil {
-		return err
+		return paid, err
 	}
 	t.rtt = t.now().Sub(start)
-	return t.onion.AddHop(keys)
+	return paid, t.onion.AddHop(keys)
 }
 
 // create exchanges CREATE and CREATED with the guard.
@@ -212,9 +224,9 @@ func (e *buildError) blame() (guard, later bool) {
 	var why *ReasonError
 	if errors.As(e.err, &why) {
 		switch why.Reason {
-		case onion.ReasonUnreachable, onion.ReasonTimeout, onion.ReasonLinkLost, onion.ReasonLimit, onion.ReasonShutdown:
+		case onion.ReasonUnreachable, onion.ReasonTimeout, onion.ReasonLinkLost, onion.ReasonLimit, onion.ReasonShutdown, onion.ReasonBusy:
 			return false, true
 		}
 	}
-	return false, errors.Is(e.err, context.DeadlineExceeded)
+	return false, errors.Is(e.err, context.DeadlineExceeded) || errors.Is(e.err, errTooDear)
 }

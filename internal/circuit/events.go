@@ -20,6 +20,7 @@ const (
 	EventGuard                    // another guard is in use
 	EventOffline                  // no guard answers
 	EventRetired                  // a circuit is being replaced, since a node of it leaves
+	EventBusy                     // a node is busy, and is paid in work
 )
 
 // Event is something that a person may want to see. Text says it in plain

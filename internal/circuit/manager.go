@@ -41,13 +41,14 @@ type Config struct {
 // Manager owns all circuits of a client. Its methods are safe for concurrent
 // use.
 type Manager struct {
-	cfg    Config
-	rand   *lockedReader
-	ctx    context.Context
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-	kick   chan struct{} // holds one: plan again
-	events chan Event
+	cfg     Config
+	rand    *lockedReader
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+	kick    chan struct{} // holds one: plan again
+	events  chan Event
+	efforts *efforts
 
 	mu       sync.Mutex // guards what follows
 	closed   bool
@@ -79,6 +80,7 @@ func NewManager(cfg Config) (*Manager, error) {
 		rand:     &lockedReader{r: cfg.Rand},
 		kick:     make(chan struct{}, 1),
 		events:   make(chan Event, eventQueue),
+		efforts:  newEfforts(),
 		guards:   guards,
 		circuits: make(map[uint64]*circuit),
 		builds:   make(map[*build]struct{}),

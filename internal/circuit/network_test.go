@@ -33,9 +33,10 @@ type network struct {
 	source directory.Source
 	exit   relay.ExitDialer // behind every exit
 	evil   *tamperer
-	ends   []*link.Endpoint // of node i; closed while it is dead
-	relays []*relay.Relay   // of node i, unless it is evil
-	stops  []func()         // stops node i, once
+	change func(*relay.Config) // of nodes that are started from now on
+	ends   []*link.Endpoint    // of node i; closed while it is dead
+	relays []*relay.Relay      // of node i, unless it is evil
+	stops  []func()            // stops node i, once
 }
 
 // startNetwork starts nodes relays behind which is an echo; evil takes the place
@@ -83,10 +84,14 @@ func (w *network) startNode(i int) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	w.ends[i] = e
-	r := relay.New(relay.Config{
+	cfg := relay.Config{
 		Identity: w.local[i].Node.ID, OnionSecret: w.local[i].Onion, Directory: w.source,
 		Endpoint: e, Exit: w.exit,
-	})
+	}
+	if w.change != nil {
+		w.change(&cfg)
+	}
+	r := relay.New(cfg)
 	w.relays[i] = r
 	w.stops[i] = sync.OnceFunc(func() {
 		cancel()
