@@ -79,7 +79,7 @@ func NewEndpoint(pc net.PacketConn, cfg Config) (*Endpoint, error) {
 	e := &Endpoint{
 		cfg:            cfg,
 		pc:             pc,
-		transport:      &quic.Transport{Conn: pc, ConnectionIDLength: connIDLength},
+		transport:      &quic.Transport{Conn: coalesce(pc), ConnectionIDLength: connIDLength},
 		tickets:        newTickets(cfg.Now),
 		ticketKeys:     newTicketKeys(cfg.Now),
 		acceptLinks:    make(chan *Link, acceptQueue),
