@@ -35,8 +35,10 @@ func Conflict(a, b Node) bool {
 	return a.ID == b.ID || a.Operator == b.Operator || network(a.Addr.Addr()) == network(b.Addr.Addr())
 }
 
-// network returns the prefix of addr that Conflict compares.
+// network returns the prefix of addr that Conflict compares. An IPv4 address
+// written as IPv6 counts as IPv4, though no directory holds one (check).
 func network(addr netip.Addr) netip.Prefix {
+	addr = addr.Unmap()
 	bits := conflictBits6
 	if addr.Is4() {
 		bits = conflictBits4

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/netip"
 
 	"sotto/internal/identity"
 )
@@ -26,6 +27,10 @@ type PathRequest struct {
 	Guard  identity.NodeID   // the first hop, given
 	Target identity.NodeID   // the node that the exit will speak to; zero if not known yet
 	Avoid  []identity.NodeID // neither middle nor exit: nodes that failed lately
+	// Middles holds the only nodes that may be the middle: the vanguards of a
+	// path for receiving. Nil allows all; those that are not listed count for
+	// nothing.
+	Middles []identity.NodeID
 	// AvoidExits holds nodes that the exit may not conflict with: the exits of
 	// circuits that must not fail or be watched together with this one.
 	AvoidExits []identity.NodeID
@@ -47,7 +52,10 @@ func (d *Directory) ChoosePath(rand io.Reader, req PathRequest) (Path, error) {
 	}
 	// A random pair that is allowed is uniform among the allowed ones.
 	for range pathTries {
-		i, err := uniform(rand, len(d.nodes))
+		if len(c.middles) == 0 {
+			break
+		}
+		i, err := uniform(rand, len(c.middles))
 		if err != nil {
 			return Path{}, err
 		}
@@ -55,7 +63,7 @@ func (d *Directory) ChoosePath(rand io.Reader, req PathRequest) (Path, error) {
 		if err != nil {
 			return Path{}, err
 		}
-		middle, exit := &d.nodes[i], &d.nodes[j]
+		middle, exit := c.middles[i], &d.nodes[j]
 		if c.middleAllowed(middle) && c.exitAllowed(exit) && !Conflict(*middle, *exit) {
 			return Path{c.guard, *middle, *exit}, nil
 		}
@@ -69,8 +77,10 @@ type chooser struct {
 	guard     Node
 	ends      []Node // the guard and the target: nobody may conflict with them
 	exits     []Node
+	middles   []*Node // who may be the middle, as far as the request says
 	avoid     map[identity.NodeID]bool
 	hasTarget bool
+	chosen    bool // Middles was set
 }
 
 func (d *Directory) newChooser(req PathRequest) (*chooser, error) {
@@ -95,6 +105,17 @@ func (d *Directory) newChooser(req PathRequest) (*chooser, error) {
 	for _, id := range req.AvoidExits {
 		if n, ok := d.Node(id); ok {
 			c.exits = append(c.exits, n)
+		}
+	}
+	c.chosen = req.Middles != nil
+	if !c.chosen {
+		for i := range d.nodes {
+			c.middles = append(c.middles, &d.nodes[i])
+		}
+	}
+	for _, id := range req.Middles {
+		if i, ok := d.index[id]; ok {
+			c.middles = append(c.middles, &d.nodes[i])
 		}
 	}
 	return c, nil
@@ -138,11 +159,13 @@ func (c *chooser) enumerate(rand io.Reader) (Path, error) {
 }
 
 func (c *chooser) candidates() (middles, exits []*Node) {
-	for i := range c.d.nodes {
-		n := &c.d.nodes[i]
+	for _, n := range c.middles {
 		if c.middleAllowed(n) {
 			middles = append(middles, n)
 		}
+	}
+	for i := range c.d.nodes {
+		n := &c.d.nodes[i]
 		if c.exitAllowed(n) {
 			exits = append(exits, n)
 		}
@@ -161,21 +184,37 @@ func (c *chooser) pairs(middles, exits []*Node, yield func(middle, exit *Node) b
 	}
 }
 
-// tooSmall names the place that cannot be filled.
+// tooSmall names the place that cannot be filled, and how diverse the network
+// is, since more nodes of one operator would not help.
 func (c *chooser) tooSmall(middles, exits int) error {
 	apart := "the guard"
 	if c.hasTarget {
 		apart = "the guard and the target"
 	}
-	what := "a middle that differs from every possible exit"
+	middle := "a middle"
+	if c.chosen {
+		middle = fmt.Sprintf("a middle among %d second-layer guards", len(c.middles))
+	}
+	what := middle + " that differs from every possible exit"
 	switch {
 	case middles == 0:
-		what = "a middle"
+		what = middle
 	case exits == 0:
 		what = "an exit"
 	}
-	return fmt.Errorf("%w: of %d nodes none is left for %s (apart from %s by operator and network; %d avoided)",
-		ErrTooSmall, len(c.d.nodes), what, apart, len(c.avoid)+len(c.exits))
+	operators, networks := c.d.Diversity()
+	return fmt.Errorf("%w: of %d nodes of %d operators in %d networks none is left for %s (apart from %s by operator and network; %d avoided)",
+		ErrTooSmall, len(c.d.nodes), operators, networks, what, apart, len(c.avoid)+len(c.exits))
+}
+
+// Diversity counts the operators and the networks (IPv4 /16, IPv6 /32) of the
+// directory's nodes.
+func (d *Directory) Diversity() (operators, networks int) {
+	names, prefixes := make(map[string]bool), make(map[netip.Prefix]bool)
+	for _, n := range d.nodes {
+		names[n.Operator], prefixes[network(n.Addr.Addr())] = true, true
+	}
+	return len(names), len(prefixes)
 }
 
 // uniform returns a uniform integer in [0, n), n > 0, from rand.
