@@ -230,3 +230,9 @@ func (e *buildError) blame() (guard, later bool) {
 	}
 	return false, errors.Is(e.err, context.DeadlineExceeded) || errors.Is(e.err, errTooDear)
 }
+
+// refused reports whether the guard itself said no, and so was there.
+func (e *buildError) refused() bool {
+	var why *ReasonError
+	return e.hop == 0 && (errors.As(e.err, &why) || errors.Is(e.err, errTooDear))
+}

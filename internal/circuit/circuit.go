@@ -15,24 +15,27 @@ import (
 // circuit is a live circuit of three hops. Three goroutines serve it: run
 // reads and ends it, writeLoop writes, keep probes it.
 type circuit struct {
-	id      uint64
-	path    directory.Path
-	link    *link.Link
-	ch      *link.Channel
-	onion   *onion.ClientCircuit // Seal by writeLoop, Open by run
-	now     func() time.Time
-	token   func() ([8]byte, error)
-	builtAt time.Time
-	replan  func()
-	leaving atomic.Int32  // 1 + the first hop that said that it is going down
-	done    chan struct{} // closed when the circuit is dead
-	wake    chan struct{} // holds one: there may be something to write
+	id       uint64
+	path     directory.Path
+	link     *link.Link
+	ch       *link.Channel
+	onion    *onion.ClientCircuit // Seal by writeLoop, Open by run
+	now      func() time.Time
+	token    func() ([8]byte, error)
+	builtAt  time.Time
+	replan   func()
+	vanguard bool          // the middle is one: for receiving alone
+	retiring chan struct{} // closed when it retires
+	leaving  atomic.Int32  // 1 + the first hop that said that it is going down
+	done     chan struct{} // closed when the circuit is dead
+	wake     chan struct{} // holds one: there may be something to write
 
 	// Guarded by Manager.mu.
 	used    bool // belongs to iso
 	iso     Isolation
-	usedAt  time.Time // of the first stream
-	lastUse time.Time // of the last change in the number of streams
+	usedAt  time.Time     // of the first stream
+	lastUse time.Time     // of the last change in the number of streams
+	life    time.Duration // how long it takes streams, from its building or first use
 	retired bool
 	left    bool // retired because a node is going down
 
@@ -43,6 +46,8 @@ type circuit struct {
 	mu      sync.Mutex // guards what follows and all streams' state
 	err     error      // why the circuit is dead
 	lost    bool       // the link died, too
+	busy    bool       // it died with streams open
+	served  bool       // the exit has answered on a stream
 	streams map[uint16]*Stream
 	last    uint16    // the last stream's number
 	ready   []*Stream // have something to send, in turn
@@ -52,11 +57,14 @@ type circuit struct {
 	probe   probe
 }
 
-func newCircuit(id uint64, path directory.Path, t *telescope, m *Manager) *circuit {
+func newCircuit(b *build, t *telescope, m *Manager) *circuit {
+	now := m.cfg.Now()
 	return &circuit{
-		id: id, path: path, link: t.link, ch: t.ch, onion: &t.onion,
-		now: m.cfg.Now, token: m.probeToken, replan: m.kickMaintain, builtAt: m.cfg.Now(),
-		done: make(chan struct{}), wake: make(chan struct{}, 1),
+		id: b.id, path: b.path, vanguard: b.vanguard, link: t.link, ch: t.ch, onion: &t.onion,
+		now: m.cfg.Now, token: m.probeToken, replan: m.kickMaintain, builtAt: now,
+		life:     m.shortened(maxIdleAge),
+		retiring: make(chan struct{}),
+		done:     make(chan struct{}), wake: make(chan struct{}, 1),
 		streams: make(map[uint16]*Stream), rtt: t.rtt,
 	}
 }
@@ -178,6 +186,7 @@ func (c *circuit) handleLocked(hop int, m onion.Message) error {
 // handleStreamLocked takes a message of a stream. What concerns a stream that
 // was closed is ignored: it crossed our END.
 func (c *circuit) handleStreamLocked(m onion.Message) error {
+	c.served = true
 	s := c.streams[m.Stream]
 	if s == nil && m.Stream > c.last {
 		return unexpected(exitHop, m)
@@ -249,7 +258,7 @@ func (c *circuit) end(err error, lost bool) {
 	if c.err != nil {
 		return
 	}
-	c.err, c.lost = err, lost
+	c.err, c.lost, c.busy = err, lost, len(c.streams) > 0
 	c.probe.heardLocked()
 	for _, s := range c.streams {
 		s.signalLocked()
@@ -271,11 +280,17 @@ func (c *circuit) dead() bool {
 // deadErrorLocked is what streams return once the circuit has ended.
 func (c *circuit) deadErrorLocked() error { return &DeadError{Path: c.id, Err: c.err} }
 
-// cause returns why the circuit ended, and whether its link did.
-func (c *circuit) cause() (error, bool) {
+// outcome is how a circuit ended.
+type outcome struct {
+	err          error
+	lost         bool // with its link
+	busy, served bool // streams were open; the exit had answered on one
+}
+
+func (c *circuit) outcome() outcome {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.err, c.lost
+	return outcome{c.err, c.lost, c.busy, c.served}
 }
 
 // streamCount returns how many streams are open.
@@ -289,5 +304,12 @@ func (c *circuit) streamCount() int {
 func (c *circuit) takesStreams() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.streams) < MaxStreams && c.last < lastStream && c.leaving.Load() == 0
+	return len(c.streams) < MaxStreams && c.last < maxUses && c.leaving.Load() == 0
+}
+
+// usedUp reports whether no more streams will ever be opened.
+func (c *circuit) usedUp() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last >= maxUses
 }

@@ -56,7 +56,8 @@ func (m *Manager) noteLeavingLocked(c *circuit, now time.Time) {
 	if hop < 0 || c.left {
 		return
 	}
-	c.left, c.retired = true, true
+	c.left = true
+	c.retireLocked()
 	node := c.nodes()[hop]
 	if _, known := m.avoid[node.ID]; !known {
 		m.emit(EventRetired, c.id, "The relay of %s is going down. Paths over it are being replaced.", node.Operator)

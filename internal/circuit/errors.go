@@ -3,6 +3,7 @@ package circuit
 import (
 	"errors"
 	"fmt"
+	"net"
 
 	"sotto/internal/link"
 	"sotto/internal/onion"
@@ -20,7 +21,7 @@ var (
 	ErrLimit = errors.New("circuit: too many circuits in use")
 	// ErrDead is wrapped by every DeadError.
 	ErrDead = errors.New("circuit: circuit died")
-	// ErrGuardState is wrapped when the stored guards cannot be read.
+	// ErrGuardState is wrapped when the stored guards cannot be read or written.
 	ErrGuardState = errors.New("circuit: stored guards")
 
 	errProtocol = errors.New("a relay broke the protocol")
@@ -29,6 +30,7 @@ var (
 	errLinkLost = errors.New("the connection to the guard was lost")
 	errNewPath  = errors.New("new paths were asked for")
 	errAge      = errors.New("replaced because of its age")
+	errSlow     = errors.New("slower than twice the usual")
 	errSurplus  = errors.New("not needed any more")
 )
 
@@ -59,6 +61,23 @@ type ReasonError struct{ Reason onion.Reason }
 
 // Error implements error.
 func (e *ReasonError) Error() string { return fmt.Sprintf("a relay ended it: %v", e.Reason) }
+
+// othersFault reports whether a circuit that ended for err was ended by its
+// relays, and neither by us nor by its link to the guard.
+func othersFault(err error) bool {
+	var why *ReasonError
+	if errors.As(err, &why) {
+		return why.Reason != onion.ReasonShutdown
+	}
+	return errors.Is(err, errProtocol) || errors.Is(err, errGarbled) || errors.Is(err, errProbe)
+}
+
+// ownFault reports whether err says that our own socket could not send, which
+// is no guard's fault.
+func ownFault(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op)
+}
 
 // channelError turns an error of the channel into one in plain words. lost
 // reports whether the whole link is gone, and not this circuit alone.

@@ -14,13 +14,18 @@ type EventKind uint8
 
 // The kinds of events.
 const (
-	EventBuilt   EventKind = iota // a circuit is ready
-	EventFailed                   // a circuit could not be built
-	EventClosed                   // a circuit is gone
-	EventGuard                    // another guard is in use
-	EventOffline                  // no guard answers
-	EventRetired                  // a circuit is being replaced, since a node of it leaves
-	EventBusy                     // a node is busy, and is paid in work
+	EventBuilt     EventKind = iota // a circuit is ready
+	EventFailed                     // a circuit could not be built
+	EventClosed                     // a circuit is gone
+	EventRetired                    // a circuit takes nothing new; what stands on it moves
+	EventGuard                      // another guard is in use
+	EventVanguards                  // other nodes are the middles of receiving circuits
+	EventDoubt                      // a guard fails more circuits than it should
+	EventSuspect                    // a guard is not used any more for that
+	EventOffline                    // no guard answers
+	EventOnline                     // one does again
+	EventTooSmall                   // the network has no path under the rules
+	EventBusy                       // a node is busy, and is paid in work
 )
 
 // Event is something that a person may want to see. Text says it in plain

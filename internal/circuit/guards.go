@@ -13,11 +13,9 @@ import (
 
 // Guards (spec/circuit.md §5.3).
 const (
-	// primaryCount is how many guards are preferred to all others.
+	// primaryCount is how many guards are preferred to all others, and the only
+	// ones that are tried at first when none answers.
 	primaryCount = 3
-	// outageEvery is how often an outage may be seen, so that primary guards
-	// that are really gone are not tried with every success of another.
-	outageEvery = 2 * time.Minute
 	// sampleSize is how many guards are sampled: whoever blocks guards until
 	// we use one of their own has this many to block.
 	sampleSize = 20
@@ -31,29 +29,48 @@ const (
 	// which doubles.
 	guardRetryMin = 5 * time.Second
 	guardRetryMax = 5 * time.Minute
-	// biasSample and biasShare find a guard that fails circuits until it likes
-	// one: of that many built through it, this share in percent must succeed.
-	biasSample = 60
-	biasShare  = 30
+	// guardSteady is how long a guard must not fail for its earlier failures to
+	// be forgotten: one that comes and goes is left alone longer each time.
+	guardSteady = 10 * time.Minute
 )
 
-// guard is one sampled guard. The first five fields are stored.
+// Our own connection (spec/circuit.md §5.3).
+const (
+	// offlineAfter is how many guards must be silent, and none answering since
+	// the first of them, for the silence to be our own connection's.
+	offlineAfter = 2
+	// confirmWithin is how soon after a guard's failure another one must answer
+	// to show that the failure was the guard's.
+	confirmWithin = 10 * time.Second
+	// judgeAfter is how long a link must outlive a failure to show that our own
+	// connection had no part in it: its own death shows within 3 s.
+	judgeAfter = 4 * time.Second
+	// widenEvery is how often one more guard beyond the primary ones is tried
+	// while none answers: they may be blocked, or gone, all three of them.
+	widenEvery = 10 * time.Second
+	// offlineRetry bounds the pause between attempts while none answers, so that
+	// the connection's return is noticed at once.
+	offlineRetry = time.Second
+)
+
+// guard is one sampled guard. The first fields are stored.
 type guard struct {
 	id             identity.NodeID
 	added, expires time.Time
-	tried          uint16 // circuits whose first hop stood
-	built          uint16 // of these, how many were finished
+	bias           bias
 
-	failures int
+	failures int       // that another guard's answer showed to be its own
+	failedAt time.Time // the last one
+	silent   bool      // it failed, and no guard has answered since
+	own      bool      // our own socket failed, not the guard
 	retryAt  time.Time // aside until then
 }
 
 // guardSet is the sample, in the order of preference: the first two that are
 // usable are the guard in use and the hot spare. Its owner locks.
 type guardSet struct {
-	list   []*guard
-	outage bool      // all primary guards were aside at once
-	rearm  time.Time // no outage is seen before it
+	list    []*guard
+	offline time.Time // since when none answers; zero if that is not so
 }
 
 func (s *guardSet) find(id identity.NodeID) *guard {
@@ -99,35 +116,39 @@ func (s *guardSet) refresh(rand io.Reader, now time.Time, d *directory.Directory
 	return changed, nil
 }
 
-// primaries returns the first guards that are listed.
-func (s *guardSet) primaries(d *directory.Directory) []*guard {
-	var out []*guard
+// trusted returns the guards that are listed and no suspects, best first.
+func (s *guardSet) trusted(d *directory.Directory) (nodes []directory.Node, guards []*guard) {
 	for _, g := range s.list {
-		if _, ok := d.Node(g.id); ok && !g.suspect() {
-			if out = append(out, g); len(out) == primaryCount {
-				break
-			}
+		if n, ok := d.Node(g.id); ok && !g.bias.suspect() {
+			nodes, guards = append(nodes, n), append(guards, g)
 		}
 	}
-	return out
+	return nodes, guards
 }
 
-// usable returns the guards to try, best first. When every one has failed,
-// which looks like a network that is down, it returns all of them.
+// primary returns the guards that are preferred to all others.
+func (s *guardSet) primary(d *directory.Directory) []directory.Node {
+	nodes, _ := s.trusted(d)
+	return nodes[:min(primaryCount, len(nodes))]
+}
+
+// usable returns the guards to try, best first. While none answers these are
+// the primary ones, and slowly more: walking through the sample at each outage
+// would show it to as many guards. When every one is aside, all are tried.
 func (s *guardSet) usable(now time.Time, d *directory.Directory) []directory.Node {
-	var all, out []directory.Node
-	for _, g := range s.list {
-		n, ok := d.Node(g.id)
-		if !ok || g.suspect() {
-			continue
-		}
-		all = append(all, n)
-		if !now.Before(g.retryAt) {
+	nodes, guards := s.trusted(d)
+	if !s.offline.IsZero() {
+		reach := primaryCount + int(max(0, now.Sub(s.offline))/widenEvery)
+		nodes = nodes[:min(reach, len(nodes))]
+	}
+	var out []directory.Node
+	for i, n := range nodes {
+		if !now.Before(guards[i].retryAt) {
 			out = append(out, n)
 		}
 	}
 	if len(out) == 0 {
-		return all
+		return nodes
 	}
 	return out
 }
@@ -152,44 +173,105 @@ func (s *guardSet) roles(now time.Time, d *directory.Directory) (inUse, spare di
 	return inUse, spare, true
 }
 
-// failed puts a guard aside for a while. It reports whether that was the last
-// primary guard.
-func (s *guardSet) failed(id identity.NodeID, now time.Time, d *directory.Directory) bool {
+// failed puts a guard aside that did not answer, or (own) that our own socket
+// could not send to. Whose failure it was is judged by the next answer of any
+// guard. standing says whether circuits over others stand. failed reports
+// whether this was the failure that shows that none answers.
+func (s *guardSet) failed(id identity.NodeID, now time.Time, d *directory.Directory, own, standing bool) bool {
 	g := s.find(id)
-	if g == nil || now.Before(g.retryAt) {
+	if g == nil || now.Before(g.retryAt) && g.silent {
 		return false // several circuits fail together, once
 	}
-	pause := guardRetryMax
-	if g.failures < 8 {
-		pause = min(guardRetryMax, guardRetryMin<<g.failures)
+	g.silent, g.own, g.failedAt = true, own, now
+	if again := now.Add(guardRetryMin); g.retryAt.Before(again) {
+		g.retryAt = again
 	}
-	g.failures++
-	g.retryAt = now.Add(pause)
-	if s.outage || now.Before(s.rearm) {
+	if standing || !s.offline.IsZero() {
 		return false
 	}
-	for _, p := range s.primaries(d) {
-		if !now.Before(p.retryAt) {
-			return false
+	_, guards := s.trusted(d)
+	silent := 0
+	for _, g := range guards {
+		if g.silent {
+			silent++
 		}
 	}
-	s.outage, s.rearm = true, now.Add(outageEvery)
+	if silent == 0 || silent < min(offlineAfter, len(guards)) {
+		return false
+	}
+	s.offline = now
 	return true
 }
 
-// succeeded clears a guard's failures. If all primary guards had failed, our
-// own network was down rather than they: they are tried again at once, so that
-// an outage does not spend the sample.
-func (s *guardSet) succeeded(id identity.NodeID, d *directory.Directory) {
-	if g := s.find(id); g != nil {
-		g.failures, g.retryAt = 0, time.Time{}
+// refused counts the failure of a guard that answered: it will not, or cannot,
+// have us now.
+func (s *guardSet) refused(id identity.NodeID, now time.Time) {
+	if g := s.find(id); g != nil && !now.Before(g.retryAt) {
+		g.failedAt = now
+		g.confirm()
 	}
-	if s.outage {
-		s.outage = false
-		for _, p := range s.primaries(d) {
-			p.failures, p.retryAt = 0, time.Time{}
+}
+
+// succeeded takes an answer of a guard. Those that failed a moment ago, after
+// this one's own last failure, failed by themselves: they are left alone for a
+// pause that doubles. Any other silence was our own connection's, and is
+// forgotten. It reports whether none had answered before.
+func (s *guardSet) succeeded(id identity.NodeID, now time.Time) (wasOffline bool) {
+	wasOffline = !s.offline.IsZero()
+	s.offline = time.Time{}
+	by := s.find(id)
+	for _, g := range s.list {
+		if g == by || !g.silent {
+			continue
+		}
+		theirs := !wasOffline && !g.own && now.Sub(g.failedAt) <= confirmWithin &&
+			(by == nil || by.failedAt.Before(g.failedAt))
+		g.silent, g.retryAt = false, time.Time{}
+		if theirs {
+			g.confirm()
+		} else if g.own {
+			g.retryAt = g.failedAt.Add(guardRetryMin)
 		}
 	}
+	if by != nil {
+		by.silent, by.retryAt = false, time.Time{}
+		if now.Sub(by.failedAt) >= guardSteady {
+			by.failures = 0
+		}
+	}
+	return wasOffline
+}
+
+// judge counts the failures of guards that others outlived: beside tells whether
+// a circuit over another guard stands. It returns when to look again.
+func (s *guardSet) judge(now time.Time, beside func(identity.NodeID) bool) time.Duration {
+	next := housekeeping
+	for _, g := range s.list {
+		if !g.silent || g.own {
+			continue
+		}
+		if left := g.failedAt.Add(judgeAfter).Sub(now); left > 0 {
+			next = min(next, left)
+		} else if beside(g.id) {
+			g.silent = false
+			g.confirm()
+		}
+	}
+	return next
+}
+
+// confirm counts a failure that was the guard's own.
+func (g *guard) confirm() {
+	g.retryAt = g.failedAt.Add(guardPause(g.failures))
+	g.failures++
+}
+
+// guardPause is how long a guard is left alone that had failed so often before.
+func guardPause(failures int) time.Duration {
+	if failures >= 8 {
+		return guardRetryMax
+	}
+	return min(guardRetryMax, guardRetryMin<<failures)
 }
 
 // pause puts a guard aside without counting a failure.
@@ -197,30 +279,6 @@ func (s *guardSet) pause(id identity.NodeID, until time.Time) {
 	if g := s.find(id); g != nil && g.retryAt.Before(until) {
 		g.retryAt = until
 	}
-}
-
-// counted records what became of a circuit whose first hop stood. It reports
-// whether that made the guard a suspect.
-func (s *guardSet) counted(id identity.NodeID, built bool) bool {
-	g := s.find(id)
-	if g == nil {
-		return false
-	}
-	was := g.suspect()
-	if g.tried == 4*biasSample { // older circuits count less
-		g.tried /= 2
-		g.built /= 2
-	}
-	g.tried++
-	if built {
-		g.built++
-	}
-	return !was && g.suspect()
-}
-
-// suspect reports whether too many circuits through g failed behind it.
-func (g *guard) suspect() bool {
-	return g.tried >= biasSample && int(g.built)*100 < int(g.tried)*biasShare
 }
 
 // randomBelow returns a uniform integer in [0, n), n > 0. The bias of the

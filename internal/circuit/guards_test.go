@@ -2,12 +2,12 @@ package circuit
 
 import (
 	"bytes"
-	"errors"
 	"math/rand/v2"
 	"testing"
 	"time"
 
 	"sotto/internal/directory"
+	"sotto/internal/identity"
 )
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -43,11 +43,11 @@ func TestSampleIsKeptAndRenewed(t *testing.T) {
 	if len(s.list) != sampleSize {
 		t.Fatalf("%d guards, want %d", len(s.list), sampleSize)
 	}
-	first := s.encode()
+	first := encodeGuards(s, &vanguardSet{})
 	if changed, _ := s.refresh(testRand(3), start.Add(guardLife-time.Hour), d); changed {
 		t.Fatal("the sample changed within its life")
 	}
-	if !bytes.Equal(first, s.encode()) {
+	if !bytes.Equal(first, encodeGuards(s, &vanguardSet{})) {
 		t.Fatal("the stored form changed")
 	}
 	later := start.Add(guardLife + guardSpread)
@@ -81,6 +81,16 @@ func TestGuardsThatLeaveAreReplacedWithinBounds(t *testing.T) {
 	}
 }
 
+// aside lists the guards that are left alone at now, by their place.
+func aside(s *guardSet, now time.Time) (out []int) {
+	for i, g := range s.list {
+		if now.Before(g.retryAt) {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
 func TestRolesAfterFailures(t *testing.T) {
 	d := testDirectory(t, 30)
 	s := sampled(t, d)
@@ -88,106 +98,220 @@ func TestRolesAfterFailures(t *testing.T) {
 	if !ok || inUse.ID != s.list[0].id || spare.ID != s.list[1].id || directory.Conflict(inUse, spare) {
 		t.Fatalf("in use %v, spare %v", inUse, spare)
 	}
-	s.failed(inUse.ID, start, d)
+	if s.failed(inUse.ID, start, d, false, true) {
+		t.Fatal("one guard's silence is taken for an outage although another stands")
+	}
 	if got, _, _ := s.roles(start, d); got.ID != spare.ID {
 		t.Fatal("the spare did not take over")
 	}
 	// Another failure of the same moment counts once.
-	s.failed(inUse.ID, start, d)
+	s.failed(inUse.ID, start, d, false, true)
+	s.succeeded(spare.ID, start.Add(time.Second))
 	if got, _, _ := s.roles(start.Add(guardRetryMin), d); got.ID != inUse.ID {
 		t.Fatal("the first guard did not come back")
 	}
-	s.failed(inUse.ID, start.Add(guardRetryMin), d)
-	if got, _, _ := s.roles(start.Add(2*guardRetryMin), d); got.ID == inUse.ID {
-		t.Fatal("the pause did not grow")
+	if n := s.list[0].failures; n != 1 {
+		t.Fatalf("%d failures were counted, want 1", n)
 	}
 }
 
-func TestOutageForgivesPrimaries(t *testing.T) {
+// A guard that comes and goes is left alone longer each time, and until it has
+// been steady for a while.
+func TestFlakyGuard(t *testing.T) {
 	d := testDirectory(t, 30)
 	s := sampled(t, d)
-	for i := range primaryCount {
-		if last := s.failed(s.list[i].id, start, d); last != (i == primaryCount-1) {
-			t.Fatalf("guard %d: outage %v", i, last)
+	flaky, other := s.list[0], s.list[1]
+	now := start
+	want := guardRetryMin
+	for range 9 {
+		s.failed(flaky.id, now, d, false, true)
+		s.succeeded(other.id, now.Add(time.Second))
+		if got := flaky.retryAt.Sub(now); got != want {
+			t.Fatalf("left alone for %v, want %v", got, want)
+		}
+		want = min(2*want, guardRetryMax)
+		now = flaky.retryAt
+		s.succeeded(flaky.id, now) // it answers, for a moment
+		if len(aside(s, now)) != 0 {
+			t.Fatal("a guard that answered is aside")
+		}
+		now = now.Add(time.Second)
+	}
+	now = now.Add(guardSteady)
+	s.succeeded(flaky.id, now)
+	s.failed(flaky.id, now, d, false, true)
+	s.succeeded(other.id, now)
+	if got := flaky.retryAt.Sub(now); got != guardRetryMin {
+		t.Fatalf("after a steady time left alone for %v", got)
+	}
+}
+
+// When no guard answers, that is our own connection's failure: nobody is
+// punished, few guards are shown our attempts, and an answer ends it at once.
+func TestSilenceOfAllIsOurOwn(t *testing.T) {
+	d := testDirectory(t, 30)
+	s := sampled(t, d)
+	if s.failed(s.list[0].id, start, d, false, false) {
+		t.Fatal("one guard's silence is an outage")
+	}
+	if !s.failed(s.list[1].id, start.Add(time.Second), d, false, false) {
+		t.Fatal("two guards are silent, and that is no outage")
+	}
+	if s.failed(s.list[2].id, start.Add(time.Second), d, false, false) {
+		t.Fatal("the outage was noticed twice")
+	}
+	for age, most := range map[time.Duration]int{0: 3, widenEvery - 1: 3, widenEvery: 4, 5 * widenEvery: 8, time.Hour: sampleSize} {
+		if got := len(s.usable(s.offline.Add(age), d)); got > most {
+			t.Errorf("after %v without an answer %d guards are tried, at most %d", age, got, most)
 		}
 	}
-	s.succeeded(s.list[7].id, d)
-	if got, _, _ := s.roles(start, d); got.ID != s.list[0].id {
-		t.Fatal("after an outage the first guard is not tried at once")
+	if !s.succeeded(s.list[7].id, start.Add(time.Minute)) {
+		t.Fatal("the end of the outage was not noticed")
 	}
-	// Guards that are really gone are not forgiven with every success.
+	if got := aside(s, start.Add(time.Minute)); len(got) != 0 {
+		t.Fatalf("after an outage guards %v are aside", got)
+	}
+	for i, g := range s.list {
+		if g.failures != 0 {
+			t.Errorf("an outage was counted against guard %d", i)
+		}
+	}
+	// Those that are really gone fail again, and now that is theirs.
+	now := start.Add(time.Minute)
 	for i := range primaryCount {
-		s.failed(s.list[i].id, start.Add(time.Second), d)
+		s.failed(s.list[i].id, now.Add(time.Second), d, false, true)
 	}
-	s.succeeded(s.list[7].id, d)
-	if got, _, _ := s.roles(start.Add(time.Second), d); got.ID == s.list[0].id {
-		t.Fatal("dead guards were forgiven twice")
+	s.succeeded(s.list[7].id, now.Add(2*time.Second))
+	if got := aside(s, now.Add(2*time.Second)); len(got) != primaryCount {
+		t.Fatalf("aside are %v, want the dead primary guards", got)
 	}
+}
+
+// A short failure of our own that guards noticed one after the other is not
+// held against the first when the second, which failed later, answers again.
+func TestBriefOutage(t *testing.T) {
+	d := testDirectory(t, 30)
+	s := sampled(t, d)
+	s.failed(s.list[0].id, start, d, false, true)
+	s.failed(s.list[1].id, start.Add(400*time.Millisecond), d, false, true)
+	s.succeeded(s.list[1].id, start.Add(time.Second))
+	if g := s.list[0]; g.failures != 0 || start.Add(time.Second).Before(g.retryAt) {
+		t.Fatalf("guard 0 has %d failures and is aside until %v", g.failures, g.retryAt)
+	}
+	// Nor is one that another's answer follows only much later.
+	s.failed(s.list[0].id, start.Add(time.Minute), d, false, true)
+	s.succeeded(s.list[3].id, start.Add(time.Minute+confirmWithin+1))
+	if s.list[0].failures != 0 {
+		t.Fatal("a late answer of another guard was taken for proof")
+	}
+}
+
+// A guard's failure that a circuit over another guard outlives is its own; while
+// nothing stands beside it, nothing is known.
+func TestOutlivedFailure(t *testing.T) {
+	d := testDirectory(t, 30)
+	s := sampled(t, d)
+	stands := func(beside bool) func(identity.NodeID) bool {
+		return func(identity.NodeID) bool { return beside }
+	}
+	s.failed(s.list[0].id, start, d, false, true)
+	if next := s.judge(start, stands(true)); next != judgeAfter || s.list[0].failures != 0 {
+		t.Fatalf("judged at once, or to be judged in %v", next)
+	}
+	if s.judge(start.Add(judgeAfter), stands(false)); s.list[0].failures != 0 {
+		t.Fatal("judged without a witness")
+	}
+	for range 2 {
+		s.judge(start.Add(judgeAfter), stands(true))
+	}
+	if g := s.list[0]; g.failures != 1 || g.silent {
+		t.Fatalf("%d failures were counted, want 1", g.failures)
+	}
+}
+
+// What our own socket cannot send says nothing of the guard.
+func TestOwnSocketFails(t *testing.T) {
+	d := testDirectory(t, 30)
+	s := sampled(t, d)
+	s.failed(s.list[0].id, start, d, true, false)
+	if !s.failed(s.list[1].id, start, d, true, false) {
+		t.Fatal("our own socket's failure is no outage")
+	}
+	s.succeeded(s.list[2].id, start)
+	s.failed(s.list[0].id, start.Add(time.Minute), d, true, true) // an IPv6 guard without IPv6, say
+	s.succeeded(s.list[2].id, start.Add(time.Minute))
+	if s.list[0].failures != 0 {
+		t.Fatal("counted against the guard")
+	}
+	if got := aside(s, start.Add(time.Minute)); len(got) != 1 || got[0] != 0 {
+		t.Fatalf("aside are %v, want the guard that cannot be sent to", got)
+	}
+}
+
+func TestEveryGuardAside(t *testing.T) {
+	d := testDirectory(t, 30)
+	s := sampled(t, d)
 	for _, g := range s.list {
-		s.failed(g.id, start.Add(time.Second), d)
+		s.failed(g.id, start, d, false, true)
 	}
-	if len(s.usable(start.Add(time.Second), d)) != len(s.list) {
+	if len(s.usable(start, d)) != len(s.list) {
 		t.Fatal("with every guard aside none is tried")
 	}
 }
 
 func TestBiasedGuardIsDropped(t *testing.T) {
 	d := testDirectory(t, 30)
-	s := sampled(t, d)
-	biased, honest := s.list[0].id, s.list[1].id
-	dropped := 0
-	for i := range 10 * biasSample {
-		if s.counted(biased, i%5 == 0) { // a fifth succeeds
-			dropped++
-		}
-		if s.counted(honest, i%2 == 0) {
-			t.Fatal("a guard with every other circuit is a suspect")
-		}
-	}
-	if dropped != 1 {
-		t.Fatalf("noticed %d times", dropped)
-	}
-	for _, n := range s.usable(start, d) {
-		if n.ID == biased {
-			t.Fatal("the biased guard is still usable")
-		}
-	}
-	back, err := parseGuards(s.encode())
-	if err != nil || !back.find(biased).suspect() {
-		t.Fatalf("forgotten over a restart: %v", err)
-	}
-}
-
-func TestGuardStateRefuses(t *testing.T) {
-	good := sampled(t, testDirectory(t, 5)).encode()
-	entry := good[2 : 2+(len(good)-2)/5]
-	for name, b := range map[string][]byte{
-		"empty":       {},
-		"version":     append([]byte{2}, good[1:]...),
-		"cut":         good[:len(good)-1],
-		"trailing":    append(bytes.Clone(good), 0),
-		"too many":    {guardVersion, maxSample + 1},
-		"twice":       append(append([]byte{guardVersion, 2}, entry...), entry...),
-		"zero id":     append([]byte{guardVersion, 1}, make([]byte, len(entry))...),
-		"many built":  append(append([]byte{guardVersion, 1}, entry[:len(entry)-4]...), 0, 1, 0, 2),
-		"huge expiry": append(append(append([]byte{guardVersion, 1}, entry[:40]...), 255, 255, 255, 255, 255, 255, 255, 255), 0, 0, 0, 0),
+	for name, tc := range map[string]struct {
+		count  func(*guardSet, identity.NodeID, bool) verdict
+		sample int
+		bad    int // one in so many succeeds
+	}{
+		"building": {(*guardSet).countBuilt, builtSample, 5},
+		"use":      {(*guardSet).countServed, servedSample, 3},
 	} {
-		if _, err := parseGuards(b); !errors.Is(err, ErrGuardState) {
-			t.Errorf("%s: got %v, want ErrGuardState", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			s := sampled(t, d)
+			biased, honest := s.list[0].id, s.list[1].id
+			seen := make(map[verdict]int)
+			for i := range 20 * tc.sample {
+				v := tc.count(s, biased, i%tc.bad == 0)
+				seen[v]++
+				if v != unchanged && i+1 < tc.sample {
+					t.Fatalf("judged after %d circuits", i+1)
+				}
+				if v := tc.count(s, honest, i%5 != 0); v != unchanged {
+					t.Fatalf("a guard through which a fifth fails: %v", v)
+				}
+			}
+			if seen[suspected] != 1 || seen[doubted] > 1 {
+				t.Fatalf("verdicts: %v", seen)
+			}
+			for _, n := range s.usable(start, d) {
+				if n.ID == biased {
+					t.Fatal("the biased guard is still usable")
+				}
+			}
+			back, _, err := parseGuards(encodeGuards(s, &vanguardSet{}))
+			if err != nil || !back.find(biased).bias.suspect() || back.find(honest).bias.suspect() {
+				t.Fatalf("forgotten over a restart: %v", err)
+			}
+		})
 	}
 }
 
-func FuzzGuardState(f *testing.F) {
-	f.Add(sampled(f, testDirectory(f, 1)).encode())
-	f.Add(sampled(f, testDirectory(f, 30)).encode())
-	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := parseGuards(b)
-		if err != nil {
-			return
+// Between the two thresholds a guard is used, and its owner is told once.
+func TestDoubtfulGuardIsSaid(t *testing.T) {
+	s := sampled(t, testDirectory(t, 30))
+	told := 0
+	for i := range 10 * servedSample {
+		switch s.countServed(s.list[0].id, i%5 < 3) { // 60 %
+		case doubted:
+			told++
+		case suspected:
+			t.Fatal("dropped above the threshold")
 		}
-		if !bytes.Equal(s.encode(), b) {
-			t.Fatal("accepted state does not encode alike")
-		}
-	})
+	}
+	if told != 1 {
+		t.Fatalf("told %d times", told)
+	}
 }

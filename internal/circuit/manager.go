@@ -50,19 +50,26 @@ type Manager struct {
 	events  chan Event
 	efforts *efforts
 
-	mu       sync.Mutex // guards what follows
-	closed   bool
-	guards   *guardSet
-	unsaved  bool // the sample changed
-	inUse    identity.NodeID
-	circuits map[uint64]*circuit
-	builds   map[*build]struct{}
-	lastID   uint64
-	changed  chan struct{} // closed and replaced when circuits or builds change
-	failures int           // builds that failed in a row
-	retryAt  time.Time     // no build before it
-	lastErr  error         // of the last build that failed
-	avoid    map[identity.NodeID]time.Time
+	mu        sync.Mutex // guards what follows
+	closed    bool
+	guards    *guardSet
+	vanguards *vanguardSet
+	unsaved   bool      // guards or vanguards changed
+	counted   bool      // their counts changed
+	savedAt   time.Time // when they were stored last
+	inUse     identity.NodeID
+	told      identity.NodeID // the guard that was last said to be in use
+	small     string          // what was last said to be too small
+	pace      pace
+	deaths    []death // in use, to be judged
+	circuits  map[uint64]*circuit
+	builds    map[*build]struct{}
+	lastID    uint64
+	changed   chan struct{} // closed and replaced when circuits or builds change
+	failures  int           // builds that failed in a row
+	retryAt   time.Time     // no build before it
+	lastErr   error         // of the last build that failed
+	avoid     map[identity.NodeID]time.Time
 }
 
 // NewManager loads the guards and starts to keep circuits ready.
@@ -71,23 +78,25 @@ func NewManager(cfg Config) (*Manager, error) {
 		return nil, errors.New("circuit: a manager needs a directory and an endpoint")
 	}
 	cfg.fill()
-	guards, err := loadGuards(cfg.State)
+	guards, vanguards, err := loadGuards(cfg.State)
 	if err != nil {
 		return nil, err
 	}
 	m := &Manager{
-		cfg:      cfg,
-		rand:     &lockedReader{r: cfg.Rand},
-		kick:     make(chan struct{}, 1),
-		events:   make(chan Event, eventQueue),
-		efforts:  newEfforts(),
-		guards:   guards,
-		circuits: make(map[uint64]*circuit),
-		builds:   make(map[*build]struct{}),
-		changed:  make(chan struct{}),
-		avoid:    make(map[identity.NodeID]time.Time),
+		cfg:       cfg,
+		rand:      &lockedReader{r: cfg.Rand},
+		kick:      make(chan struct{}, 1),
+		events:    make(chan Event, eventQueue),
+		efforts:   newEfforts(),
+		guards:    guards,
+		vanguards: vanguards,
+		savedAt:   cfg.Now(),
+		circuits:  make(map[uint64]*circuit),
+		builds:    make(map[*build]struct{}),
+		changed:   make(chan struct{}),
+		avoid:     make(map[identity.NodeID]time.Time),
 	}
-	if m.unsaved, err = guards.refresh(m.rand, cfg.Now(), cfg.Directory.Current()); err != nil {
+	if err := m.refreshLocked(cfg.Now(), cfg.Directory.Current()); err != nil {
 		return nil, err
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
@@ -115,16 +124,16 @@ func (cfg *Config) fill() {
 	}
 }
 
-func loadGuards(store GuardStore) (*guardSet, error) {
+func loadGuards(store GuardStore) (*guardSet, *vanguardSet, error) {
 	if store == nil {
-		return &guardSet{}, nil
+		return &guardSet{}, &vanguardSet{}, nil
 	}
 	b, err := store.Load()
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrGuardState, err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrGuardState, err)
 	}
 	if len(b) == 0 {
-		return &guardSet{}, nil
+		return &guardSet{}, &vanguardSet{}, nil
 	}
 	return parseGuards(b)
 }
@@ -145,15 +154,20 @@ func (m *Manager) Close() error {
 		c.fail(ErrClosed)
 	}
 	m.wg.Wait()
-	return m.saveGuards()
+	return m.saveGuards(0)
 }
 
-// saveGuards stores the sample if it changed.
-func (m *Manager) saveGuards() error {
+// saveGuards stores guards and vanguards if they changed, and counts that are
+// older than age.
+func (m *Manager) saveGuards(age time.Duration) error {
 	m.mu.Lock()
-	save := m.unsaved && m.cfg.State != nil
-	m.unsaved = false
-	b := m.guards.encode()
+	now := m.cfg.Now()
+	save := m.cfg.State != nil && (m.unsaved || m.counted && now.Sub(m.savedAt) >= age)
+	var b []byte
+	if save {
+		m.unsaved, m.counted, m.savedAt = false, false, now
+		b = encodeGuards(m.guards, m.vanguards)
+	}
 	m.mu.Unlock()
 	if !save {
 		return nil
@@ -179,7 +193,7 @@ func (m *Manager) maintain() {
 		for c, why := range ended {
 			c.fail(why)
 		}
-		if err := m.saveGuards(); err != nil {
+		if err := m.saveGuards(saveEvery); err != nil {
 			m.cfg.Logger.Warn("circuit: guards were not stored", "error", err)
 		}
 		timer.Reset(next)
@@ -276,6 +290,22 @@ func (c *circuit) infoLocked() PathInfo {
 		ID: c.id, Guard: hopOf(c.path.Guard), Middle: hopOf(c.path.Middle), Exit: hopOf(c.path.Exit),
 		State: state, Isolation: c.iso, BuiltAt: c.builtAt, RTT: c.rtt, Streams: len(c.streams),
 	}
+}
+
+// shortened returns a life that is up to one in ageShare shorter, at random.
+func (m *Manager) shortened(life time.Duration) time.Duration {
+	spread := life / ageShare
+	return m.between(life-spread, spread)
+}
+
+// between returns a random time from least to least+spread; the least one if
+// there is no randomness, which whoever builds a circuit finds out.
+func (m *Manager) between(least, spread time.Duration) time.Duration {
+	n, err := randomBelow(m.rand, uint64(spread)+1)
+	if err != nil {
+		return least
+	}
+	return least + time.Duration(n)
 }
 
 // probeToken returns a token for a PROBE.

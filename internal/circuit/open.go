@@ -16,8 +16,10 @@ type request struct {
 	iso    Isolation
 	target directory.Node
 	avoid  []Isolation
-	builds int // that were started for it
 }
+
+// receives reports whether r needs a vanguard as the middle.
+func (r *request) receives() bool { return r.iso.Purpose == Receive }
 
 // OpenStream returns a stream to target over a circuit that belongs to iso
 // alone. It takes a circuit that stands, or else waits for one. Nothing is sent
@@ -96,7 +98,7 @@ func (m *Manager) pickLocked(r *request) *circuit {
 
 // fitsLocked reports whether r may use c.
 func (m *Manager) fitsLocked(c *circuit, r *request, exits []directory.Node) bool {
-	if c.retired || c.used && c.iso != r.iso || c.dead() {
+	if c.retired || c.used && c.iso != r.iso || c.vanguard != r.receives() || c.dead() {
 		return false
 	}
 	return pathFits(c.path, r, exits) && c.takesStreams()
@@ -146,6 +148,10 @@ func (m *Manager) assignLocked(c *circuit, r *request) *Stream {
 	now := m.cfg.Now()
 	if !c.used {
 		c.used, c.iso, c.usedAt = true, r.iso, now
+		c.life = m.shortened(maxAge)
+		if r.receives() {
+			c.life = m.shortened(maxReceiveAge)
+		}
 		m.kickMaintain() // an idle one is to be replaced
 	}
 	c.lastUse = now
@@ -156,12 +162,7 @@ func (m *Manager) assignLocked(c *circuit, r *request) *Stream {
 // way. again is when to try next if none may start now.
 func (m *Manager) buildForLocked(r *request, wanted int) (again time.Duration, err error) {
 	exits := m.exitsOfLocked(r.avoid)
-	under := 0
-	for b := range m.builds {
-		if pathFits(b.path, r, exits) {
-			under++
-		}
-	}
+	under, over := m.claimLocked(r, exits, wanted)
 	if under >= wanted {
 		return 0, nil
 	}
@@ -175,7 +176,28 @@ func (m *Manager) buildForLocked(r *request, wanted int) (again time.Duration, e
 	if len(m.builds) >= maxBuilds {
 		return 0, nil
 	}
-	return m.startForLocked(r, exits, now)
+	return m.startForLocked(r, exits, over, now)
+}
+
+// claimLocked counts the builds that would serve r, those included that nobody
+// else waits for, as long as each is over another guard: they become r's. It
+// returns these guards, too.
+func (m *Manager) claimLocked(r *request, exits []directory.Node, wanted int) (under int, over map[identity.NodeID]bool) {
+	over = make(map[identity.NodeID]bool)
+	for _, claimed := range []bool{true, false} {
+		for b := range m.builds {
+			switch {
+			case b.claimed != claimed || claimed && b.iso != r.iso:
+			case b.vanguard != r.receives() || !pathFits(b.path, r, exits):
+			case !claimed && (under >= wanted || over[b.path.Guard.ID]):
+			default:
+				b.claimed, b.iso = true, r.iso
+				under++
+				over[b.path.Guard.ID] = true
+			}
+		}
+	}
+	return under, over
 }
 
 // evictLocked ends the circuit without streams that was used longest ago. The
@@ -193,14 +215,29 @@ func (m *Manager) evictLocked() error {
 	if oldest == nil {
 		return ErrLimit
 	}
-	oldest.retired = true
+	oldest.retireLocked()
 	oldest.fail(errSurplus)
 	return nil
 }
 
-// startForLocked starts a build for r, over the first guard that does not
-// conflict with the target; over the next one for each further build.
-func (m *Manager) startForLocked(r *request, exits []directory.Node, now time.Time) (again time.Duration, err error) {
+// startForLocked starts a build for r beside those over the given guards, unless
+// it has to wait.
+func (m *Manager) startForLocked(r *request, exits []directory.Node, over map[identity.NodeID]bool, now time.Time) (again time.Duration, err error) {
+	path, again, err := m.pathForLocked(r, exits, over, now)
+	if path == nil {
+		if err != nil {
+			m.tooSmallLocked(err)
+		}
+		return again, err
+	}
+	b := m.startLocked(*path, r.receives())
+	b.claimed, b.iso = true, r.iso
+	return 0, nil
+}
+
+// pathForLocked chooses a path for r over the first guard that the rules allow.
+// again is when to try next if there is none now.
+func (m *Manager) pathForLocked(r *request, exits []directory.Node, over map[identity.NodeID]bool, now time.Time) (_ *directory.Path, again time.Duration, err error) {
 	d := m.cfg.Directory.Current()
 	avoidExits := make([]identity.NodeID, len(exits))
 	for i, n := range exits {
@@ -210,24 +247,54 @@ func (m *Manager) startForLocked(r *request, exits []directory.Node, now time.Ti
 	guards := slices.DeleteFunc(m.guards.usable(now, d), conflicts)
 	if len(guards) == 0 {
 		if slices.IndexFunc(d.Nodes(), func(n directory.Node) bool { return !conflicts(n) && m.guards.find(n.ID) != nil }) < 0 {
-			return 0, fmt.Errorf("%w: every guard conflicts with the target", directory.ErrTooSmall)
+			return nil, 0, fmt.Errorf("%w: every guard conflicts with the target", directory.ErrTooSmall)
 		}
-		return retryMax, nil // the others failed a moment ago
+		return nil, retryMax, nil // the others failed a moment ago
 	}
-	guard := guards[min(r.builds, len(guards)-1, 1)]
-	path, err := d.ChoosePath(m.rand, directory.PathRequest{
-		Guard: guard.ID, Target: r.target.ID, Avoid: m.avoidedLocked(now, d), AvoidExits: avoidExits,
-	})
-	if errors.Is(err, directory.ErrTooSmall) && len(m.avoid) > 0 {
-		// Better a node that failed a moment ago than none.
-		path, err = d.ChoosePath(m.rand, directory.PathRequest{
+	m.orderLocked(guards, over)
+	for i, guard := range guards[:min(len(guards), primaryCount)] {
+		path, why := m.choosePathLocked(now, d, r.receives(), directory.PathRequest{
 			Guard: guard.ID, Target: r.target.ID, AvoidExits: avoidExits,
 		})
+		if why == nil {
+			return &path, 0, nil
+		}
+		if i == 0 {
+			err = why
+		}
 	}
-	if err != nil {
-		return 0, err
+	return nil, 0, err
+}
+
+// orderLocked puts guards into the order for a build beside others over the
+// given guards: first those over which a circuit stands, last those others.
+func (m *Manager) orderLocked(guards []directory.Node, over map[identity.NodeID]bool) {
+	if len(over) == 0 {
+		return
 	}
-	r.builds++
-	m.startLocked(path)
-	return 0, nil
+	rank := func(n directory.Node) int {
+		switch {
+		case over[n.ID]:
+			return 2
+		case m.standsLocked(n.ID):
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(guards, func(a, b directory.Node) int { return rank(a) - rank(b) })
+}
+
+// choosePathLocked chooses a path, through a vanguard if it is for receiving.
+// Better a node that failed a moment ago than none.
+func (m *Manager) choosePathLocked(now time.Time, d *directory.Directory, receives bool, req directory.PathRequest) (directory.Path, error) {
+	if receives {
+		req.Middles = m.vanguards.ids()
+	}
+	req.Avoid = m.avoidedLocked(now, d)
+	path, err := d.ChoosePath(m.rand, req)
+	if errors.Is(err, directory.ErrTooSmall) && len(req.Avoid) > 0 {
+		req.Avoid = nil
+		path, err = d.ChoosePath(m.rand, req)
+	}
+	return path, err
 }

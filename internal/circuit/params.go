@@ -13,7 +13,8 @@ const (
 	// exitHop is the hop that streams leave from.
 	exitHop = hops - 1
 	// DefaultIdle is how many unused circuits are kept ready, so that nothing
-	// waits for one: two through the guard in use, one through the hot spare.
+	// waits for one: through the guard in use one for sending and one for
+	// receiving, and one for sending through the hot spare.
 	DefaultIdle = 3
 	// maxIdle bounds Config.Idle: each idle circuit costs the relays memory.
 	maxIdle = 8
@@ -34,13 +35,18 @@ const (
 	// retryMin and retryMax bound that pause, which doubles.
 	retryMin = 250 * time.Millisecond
 	retryMax = 4 * time.Second
+	// saveEvery is how often counts alone are stored: a crash may lose these.
+	saveEvery = 10 * time.Minute
 	// housekeeping is the longest time between two looks at ages.
 	housekeeping = 15 * time.Second
 )
 
 // Ages (spec/circuit.md §5.4).
 const (
-	// maxAge is how long after its first use a circuit for sending or bulk
+	// ageShare shortens each life by up to one in so many at random: circuits
+	// that were made together must not end together, which would join them.
+	ageShare = 4
+	// maxAge is at most how long after its first use a circuit for sending or bulk
 	// takes new streams: longer would let an exit join more of what one does.
 	maxAge = 10 * time.Minute
 	// maxReceiveAge is the same for receiving, whose streams stand for long.
@@ -69,8 +75,9 @@ const (
 	// maxOut is what a stream holds that has not left in cells: enough to fill
 	// a batch of cells many times over.
 	maxOut = 128 << 10
-	// lastStream is the highest number of a stream; then the circuit retires.
-	lastStream = 1<<16 - 1
+	// maxUses is how many streams a circuit carries before it retires: one who
+	// asks much does not show all of it to one exit.
+	maxUses = 1000
 	// endReset is the reason of an END that gives up both directions. It is
 	// the same whatever happened.
 	endReset = onion.ReasonRefused

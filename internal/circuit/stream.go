@@ -66,6 +66,10 @@ func (s *Stream) Path() uint64 { return s.c.id }
 // Dead is closed when the circuit is dead.
 func (s *Stream) Dead() <-chan struct{} { return s.c.done }
 
+// Retiring is closed when the circuit takes no new streams, because of its age
+// or use: what is to stand for long moves to another, and closes this one after.
+func (s *Stream) Retiring() <-chan struct{} { return s.c.retiring }
+
 // Read reads what has arrived. While it waits, the circuit is probed, except
 // on a receiving stream that has brought something already and has no read
 // deadline: a standing subscription waits in silence.

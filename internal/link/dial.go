@@ -16,6 +16,13 @@ func (e *Endpoint) Get(ctx context.Context, node directory.Node) (*Link, error) 
 	return e.links.get(ctx, node)
 }
 
+// ForgetFailures ends the pauses after failed attempts: they were our own
+// connection's and say nothing of the nodes.
+func (e *Endpoint) ForgetFailures() {
+	e.links.forget()
+	e.services.forget()
+}
+
 // Dial makes a link to node that is not shared and not kept. The caller closes
 // it.
 func (e *Endpoint) Dial(ctx context.Context, node directory.Node) (*Link, error) {

@@ -142,6 +142,15 @@ func (p *pool[T]) reachable(id identity.NodeID) {
 	}
 }
 
+// forget ends all pauses.
+func (p *pool[T]) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, q := range p.peers {
+		q.failures, q.retry = 0, time.Time{}
+	}
+}
+
 // wait returns when no attempt is under way.
 func (p *pool[T]) wait() {
 	p.mu.Lock()   // join starts none after the endpoint's context is done
