@@ -24,6 +24,9 @@ const (
 	ewmaMin, ewmaMax = 2, 10
 	// jump is the ratio of round trips beyond which the clock is at fault.
 	jump = 5000
+	// longest is a round trip that none lasts, whatever came before: circuits
+	// are dead after seconds of silence.
+	longest = time.Hour
 	// recheckAfter is how long the shortest round trip holds the window back
 	// before it is measured again: often enough for a path that became longer,
 	// seldom enough that the round trip spent on it is not missed.
@@ -94,7 +97,7 @@ func (c *congestion) plausible(rtt time.Duration) bool {
 		c.stalled = true
 		return false
 	}
-	if c.steady && (rtt/jump > c.ewma || c.stalled && rtt < c.ewma/jump) {
+	if rtt > longest || c.steady && (rtt/jump > c.ewma || c.stalled && rtt < c.ewma/jump) {
 		return false
 	}
 	c.stalled = false

@@ -208,6 +208,7 @@ func congestionInputs() *congestionVectors {
 			s.rounds(1, 0)
 			s.rounds(4, 100*ms)
 			s.rounds(1, 1000*time.Second)
+			s.rounds(1, 2*longest)
 			s.rounds(1, 0)
 			s.rounds(1, 10*time.Microsecond)
 			s.rounds(1, 100*ms)
