@@ -39,7 +39,7 @@ func (a *App) connectCircuits(cfg NetworkConfig) (Network, error) {
 }
 
 // OpenStream implements Network.
-func (n *circuits) OpenStream(ctx context.Context, iso circuit.Isolation, avoid []circuit.Isolation, node identity.NodeID) (io.ReadWriteCloser, error) {
+func (n *circuits) OpenStream(ctx context.Context, iso circuit.Isolation, avoid []circuit.Isolation, node identity.NodeID) (Stream, error) {
 	s, err := n.manager.OpenStream(ctx, iso, node, circuit.AvoidExitOf(avoid...))
 	if err != nil {
 		return nil, err // and no interface around a nil stream

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"io"
 	"net"
 	"sync"
 	"testing"
@@ -189,10 +188,68 @@ type fakeNetwork struct {
 	down  bool
 	conns map[net.Conn]bool
 	used  map[circuit.Isolation]bool
+	asked []asked // every stream that was opened
+	live  map[*fakeStream]bool
+	old   chan struct{} // closed when the circuits retire
+}
+
+// asked is one stream as it was asked for.
+type asked struct {
+	iso   circuit.Isolation
+	avoid []circuit.Isolation
+	node  identity.NodeID
+}
+
+// fakeStream is a stream over a circuit that can retire.
+type fakeStream struct {
+	net.Conn
+	n        *fakeNetwork
+	retiring chan struct{}
+}
+
+func (s *fakeStream) Close() error {
+	s.n.mu.Lock()
+	defer s.n.mu.Unlock()
+	delete(s.n.live, s)
+	return s.Conn.Close()
+}
+
+func (s *fakeStream) Retiring() <-chan struct{} { return s.retiring }
+
+// retire makes the circuits of all streams retire; others get new ones.
+func (n *fakeNetwork) retire() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	close(n.old)
+	n.old = make(chan struct{})
+}
+
+// retired counts the streams on circuits that have retired.
+func (n *fakeNetwork) retired() (count int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for s := range n.live {
+		if s.retiring != n.old {
+			count++
+		}
+	}
+	return count
+}
+
+// opened returns the streams that were asked for with a purpose.
+func (n *fakeNetwork) opened(purpose circuit.Purpose) (out []asked) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, a := range n.asked {
+		if a.iso.Purpose == purpose {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 func (s *fakeSwarm) client() *fakeNetwork {
-	return &fakeNetwork{s: s, conns: map[net.Conn]bool{}, used: map[circuit.Isolation]bool{}}
+	return &fakeNetwork{s: s, conns: map[net.Conn]bool{}, used: map[circuit.Isolation]bool{}, live: map[*fakeStream]bool{}, old: make(chan struct{})}
 }
 
 func (n *fakeNetwork) Paths() []Path { return nil }
@@ -214,7 +271,7 @@ func (n *fakeNetwork) cut(down bool) {
 
 var errDown = errors.New("fake: node is down")
 
-func (n *fakeNetwork) OpenStream(ctx context.Context, iso circuit.Isolation, _ []circuit.Isolation, node identity.NodeID) (io.ReadWriteCloser, error) {
+func (n *fakeNetwork) OpenStream(ctx context.Context, iso circuit.Isolation, avoid []circuit.Isolation, node identity.NodeID) (Stream, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -224,6 +281,7 @@ func (n *fakeNetwork) OpenStream(ctx context.Context, iso circuit.Isolation, _ [
 		return nil, circuit.ErrNoCircuit
 	}
 	n.used[iso] = true
+	n.asked = append(n.asked, asked{iso, avoid, node})
 	n.s.mu.Lock()
 	defer n.s.mu.Unlock()
 	m := n.s.members[node]
@@ -242,5 +300,7 @@ func (n *fakeNetwork) OpenStream(ctx context.Context, iso circuit.Isolation, _ [
 		delete(m.conns, b)
 		n.s.mu.Unlock()
 	}()
-	return a, nil
+	stream := &fakeStream{a, n, n.old}
+	n.live[stream] = true
+	return stream, nil
 }

@@ -30,7 +30,7 @@ type route struct {
 
 // dialogue is a stream on which one sealed context runs.
 type dialogue struct {
-	stream io.ReadWriteCloser
+	stream Stream
 	opener *mailbox.ReplyOpener
 	stop   func() bool
 }

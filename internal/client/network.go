@@ -14,12 +14,20 @@ import (
 type Network interface {
 	// OpenStream opens a stream to a node. Streams of different isolations
 	// share no circuit; if possible, the exit is none of avoid's.
-	OpenStream(ctx context.Context, iso circuit.Isolation, avoid []circuit.Isolation, node identity.NodeID) (io.ReadWriteCloser, error)
+	OpenStream(ctx context.Context, iso circuit.Isolation, avoid []circuit.Isolation, node identity.NodeID) (Stream, error)
 	// Paths returns the circuits, and NewPath drops them.
 	Paths() []Path
 	NewPath()
 	// Close ends everything and waits for it.
 	Close() error
+}
+
+// Stream is a stream of a Network.
+type Stream interface {
+	io.ReadWriteCloser
+	// Retiring is closed when the stream's circuit takes nothing new: what is to
+	// stand for long is opened anew on another, and closed here after.
+	Retiring() <-chan struct{}
 }
 
 // NetworkConfig is what a Network is made of.

@@ -138,25 +138,29 @@ func (c *Client) pause(ctx context.Context, d time.Duration) bool {
 
 // keep holds one subscription up: when it falls, the next one is made after a
 // random moment, since others fell with it, and after failures with growing
-// pauses.
+// pauses. When its circuit retires, the next one is made first, and the old one
+// goes on until that stands (spec/client.md §5.5).
 func (w *watch) keep(ctx context.Context, replica int) {
+	var sub *subscription
+	defer func() { sub.close() }()
 	failures := uint32(0)
 	for ctx.Err() == nil {
-		stood, err := w.once(ctx, replica)
+		next, err := w.once(ctx, replica)
 		if ctx.Err() != nil {
+			next.close()
 			return
 		}
-		if stood {
-			failures = 0
-		} else {
+		if err != nil {
 			failures++
 			w.c.noteFault(err)
+			w.c.pause(ctx, w.c.jitter(w.c.timing.backoff(min(failures, 6))/2))
+			continue
 		}
-		d := w.c.jitter(w.c.timing.backoff(min(failures, 6)) / 2)
-		if stood {
-			d = max(d, w.c.random(0, w.c.timing.start))
-		}
-		w.c.pause(ctx, d)
+		failures = 0
+		sub.close()
+		sub = next
+		sub.lasts(ctx)
+		w.c.pause(ctx, max(w.c.jitter(w.c.timing.backoff(0)/2), w.c.random(0, w.c.timing.start)))
 	}
 }
 
@@ -185,51 +189,88 @@ func (w *watch) choose(replica int, a mailbox.Address) (directory.Node, bool) {
 	return nodes[0], true
 }
 
-// once makes one subscription and takes in what it pushes until it ends; stood
-// says whether there was one.
-func (w *watch) once(ctx context.Context, replica int) (stood bool, err error) {
+// subscription is one that stands, or stood.
+type subscription struct {
+	d      *dialogue
+	cancel context.CancelFunc
+	ended  chan struct{}
+}
+
+// lasts returns when the subscription has ended or is to move, or with ctx.
+func (s *subscription) lasts(ctx context.Context) {
+	select {
+	case <-s.ended:
+	case <-s.d.stream.Retiring():
+	case <-ctx.Done():
+	}
+}
+
+// close ends the subscription, if there is one, and waits for that.
+func (s *subscription) close() {
+	if s != nil {
+		s.cancel()
+		<-s.ended
+	}
+}
+
+// once makes one subscription; what it pushes is taken in until it is closed or
+// ends.
+func (w *watch) once(ctx context.Context, replica int) (*subscription, error) {
 	c := w.c
 	t, key, err := c.readTarget(w.in, w.period, replica)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	a := t.loc.Address()
 	node, ok := w.choose(replica, a)
 	if !ok {
-		return false, errNoSwarm
+		return nil, errNoSwarm
 	}
 	cursor, err := c.cursor(ctx, a, node.ID)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	var d *dialogue
+	s := &subscription{ended: make(chan struct{})}
+	var life context.Context
+	life, s.cancel = context.WithCancel(ctx)
 	setup, cancel := context.WithTimeout(ctx, c.timing.attempt)
 	err = c.opened(setup, t, node.ID, func() (err error) {
-		d, err = c.subscribe(ctx, setup, t, w, node.ID, cursor)
+		s.d, err = c.subscribe(life, setup, t, w, node.ID, cursor)
 		return err
 	})
 	cancel()
 	c.report(ctx, node.ID, err)
 	if err != nil {
-		return false, err
+		s.cancel()
+		return nil, err
 	}
-	defer d.close()
 	c.standing(1)
-	defer c.standing(-1)
+	go func() {
+		defer close(s.ended)
+		defer c.standing(-1)
+		defer s.d.close()
+		s.follow(life, c, arrival{in: w.in, period: w.period, addr: a, key: key, node: node.ID})
+	}()
+	return s, nil
+}
+
+// follow takes in what is pushed until the subscription ends or says anything
+// else.
+func (s *subscription) follow(ctx context.Context, c *Client, one arrival) {
 	for {
-		resp, err := d.read()
+		resp, err := s.d.read()
 		if err != nil {
-			return true, err
+			return
 		}
 		push, ok := resp.(*mailbox.Pushed)
 		if !ok {
-			return true, unexpected(resp)
+			return
 		}
-		one := arrival{in: w.in, period: w.period, addr: a, key: key, node: node.ID, items: []mailbox.Item{push.Item}, cursor: push.Cursor}
+		one.items, one.cursor = []mailbox.Item{push.Item}, push.Cursor
 		select {
 		case c.arrivals <- one:
 		case <-ctx.Done():
-			return true, ctx.Err()
+			return
 		}
 	}
 }

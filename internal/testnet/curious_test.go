@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -79,7 +78,7 @@ func connectSendOnly(cfg client.ProfileConfig) func(client.NetworkConfig) (clien
 	}
 }
 
-func (s *sendOnly) OpenStream(ctx context.Context, iso circuit.Isolation, avoid []circuit.Isolation, node identity.NodeID) (io.ReadWriteCloser, error) {
+func (s *sendOnly) OpenStream(ctx context.Context, iso circuit.Isolation, avoid []circuit.Isolation, node identity.NodeID) (client.Stream, error) {
 	if iso.Purpose == circuit.Receive {
 		return nil, errSendOnly
 	}

@@ -3,7 +3,6 @@ package testnet
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -108,7 +107,7 @@ func useless(t *testing.T, dir string) {
 // offline is a thief's way to the network: none.
 type offline struct{}
 
-func (offline) OpenStream(context.Context, circuit.Isolation, []circuit.Isolation, identity.NodeID) (io.ReadWriteCloser, error) {
+func (offline) OpenStream(context.Context, circuit.Isolation, []circuit.Isolation, identity.NodeID) (client.Stream, error) {
 	return nil, circuit.ErrNoCircuit
 }
 func (offline) Paths() []client.Path { return nil }
