@@ -263,7 +263,7 @@ func TestSlowReaderIsBounded(t *testing.T) {
 
 // Beyond its memory a node sheds the circuit with the most, and keeps the rest.
 func TestMemoryShedsTheHeaviest(t *testing.T) {
-	inSim(t, 4, Limits{MaxMemory: 300 << 10}, func(t *testing.T, w *network) {
+	inSim(t, 4, Limits{MaxMemory: 400 << 10}, func(t *testing.T, w *network) {
 		release := make(chan struct{})
 		defer close(release)
 		w.nodes[2].exit.serve = func(io.ReadWriteCloser) { <-release } // reads nothing
@@ -279,7 +279,7 @@ func TestMemoryShedsTheHeaviest(t *testing.T) {
 		light.expect(onion.MsgConnected)
 		light.send(onion.Probe([8]byte{1}))
 		light.expect(onion.MsgProbeReply)
-		if held := w.nodes[2].relay.memory.total.Load(); held > 150<<10 || held < 100<<10 {
+		if held := w.nodes[2].relay.memory.total.Load(); held > 6*chunkSize || held < 4*chunkSize {
 			t.Errorf("node holds %d bytes after shedding", held)
 		}
 	})

@@ -9,7 +9,8 @@ import (
 	"sotto/internal/onion"
 )
 
-// memory is the total of what waits on a node's circuits (spec/circuit.md §4.7).
+// memory is the total of the buffers that hold what waits on a node's circuits,
+// whole ones even where they are not full (spec/circuit.md §4.7, §4.11).
 type memory struct {
 	total atomic.Int64
 	max   int64

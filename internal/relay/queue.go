@@ -23,16 +23,16 @@ type queue struct {
 // push queues the batch, which is the queue's from then on. It destroys the
 // circuit when too much waits.
 func (q *queue) push(b *link.Batch) {
-	n := b.Len()
 	if !q.accept(b) {
 		return
 	}
-	if !q.c.account.add(n * onion.CellSize) {
+	if !q.c.account.add(link.BatchBytes) {
 		q.c.relay.shed()
 	}
 }
 
-func (q *queue) accept(b *link.Batch) bool {
+// accept reports whether the queue holds one batch more than before.
+func (q *queue) accept(b *link.Batch) (grown bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed || b.Len() == 0 {
@@ -45,24 +45,25 @@ func (q *queue) accept(b *link.Batch) bool {
 		return false
 	}
 	q.cells += b.Len()
-	q.append(b)
+	grown = q.append(b)
 	if !q.writing {
 		q.writing = q.c.spawn(q.drain)
 	}
-	return true
+	return grown
 }
 
 // append fills the last waiting batch before it adds one, so that single cells
 // don't hold a batch each.
-func (q *queue) append(b *link.Batch) {
+func (q *queue) append(b *link.Batch) (grown bool) {
 	if n := len(q.waiting); n > 0 {
 		q.waiting[n-1].Take(b)
 	}
 	if b.Len() == 0 {
 		b.Release()
-		return
+		return false
 	}
 	q.waiting = append(q.waiting, b)
+	return true
 }
 
 // drain writes what waits, and ends when nothing does.
@@ -99,7 +100,7 @@ func (q *queue) take() *link.Batch {
 func (q *queue) written(b *link.Batch) {
 	n := b.Len()
 	b.Release()
-	q.c.account.add(-n * onion.CellSize)
+	q.c.account.add(-link.BatchBytes)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.cells -= n

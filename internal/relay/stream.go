@@ -179,7 +179,7 @@ func (s *stream) abort() {
 	service := s.service
 	held := 0
 	for _, c := range s.waiting {
-		held += c.n
+		held += chunkSize
 		chunks.Put(c)
 	}
 	s.waiting = nil

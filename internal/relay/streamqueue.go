@@ -19,23 +19,25 @@ var chunks = sync.Pool{New: func() any { return new(chunk) }}
 
 // enqueue queues bytes of the client for the service stream.
 func (s *stream) enqueue(p []byte) error {
-	if err := s.enqueueLocking(p); err != nil {
+	grown, err := s.enqueueLocking(p)
+	if err != nil {
 		return err
 	}
-	if !s.c.account.add(len(p)) {
+	if grown > 0 && !s.c.account.add(grown) {
 		s.c.relay.shed()
 	}
 	return nil
 }
 
-func (s *stream) enqueueLocking(p []byte) error {
+// enqueueLocking returns how many bytes more the queue takes up.
+func (s *stream) enqueueLocking(p []byte) (grown int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.finished {
-		return errProtocol
+		return 0, errProtocol
 	}
 	if err := s.received.Received(len(p)); err != nil {
-		return err
+		return 0, err
 	}
 	for len(p) > 0 {
 		last := len(s.waiting) - 1
@@ -44,6 +46,7 @@ func (s *stream) enqueueLocking(p []byte) error {
 			c.n = 0
 			s.waiting = append(s.waiting, c)
 			last++
+			grown += chunkSize
 		}
 		c := s.waiting[last]
 		n := copy(c.buf[c.n:], p)
@@ -51,7 +54,7 @@ func (s *stream) enqueueLocking(p []byte) error {
 		p = p[n:]
 	}
 	s.startLocked()
-	return nil
+	return grown, nil
 }
 
 // finish ends the client's direction after what waits.
@@ -125,7 +128,7 @@ func (s *stream) take() (c *chunk, broken bool) {
 func (s *stream) written(c *chunk, err error) {
 	n := c.n
 	chunks.Put(c)
-	s.c.account.add(-n)
+	s.c.account.add(-chunkSize)
 	s.c.relay.metrics.bytesAway.Add(float64(n))
 	s.mu.Lock()
 	s.broken = s.broken || err != nil
