@@ -48,7 +48,7 @@ func newDemo(o *options) *cobra.Command {
 			return o.demo(cmd.Context(), dir, nodes, !noBrowser)
 		},
 	}
-	cmd.Flags().IntVar(&nodes, "nodes", localNodes, "how many nodes")
+	cmd.Flags().IntVar(&nodes, "nodes", localNodes, fmt.Sprintf("how many nodes, %d or more", directory.MinLocal))
 	cmd.Flags().StringVar(&dir, "dir", "", "keep the network in `DIR`")
 	cmd.Flags().BoolVar(&noBrowser, "no-browser", false, "print the links only")
 	return cmd
@@ -64,6 +64,9 @@ type demo struct {
 }
 
 func (o *options) demo(ctx context.Context, dir string, nodes int, browser bool) (err error) {
+	if err := checkNodes(nodes); err != nil {
+		return err
+	}
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "sotto-demo-"); err != nil {
 			return err
@@ -98,7 +101,7 @@ func (d *demo) start(ctx context.Context, dir string, nodes int) error {
 	if err != nil {
 		return err
 	}
-	d.o.note("Starting a network of %d nodes on this computer …", nodes)
+	d.o.note("Starting a network of %d nodes on this computer … %s", nodes, relaxed)
 	if d.net, err = testnet.Start(layout, testnet.Config{}); err != nil {
 		return err
 	}

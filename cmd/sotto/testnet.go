@@ -35,7 +35,7 @@ func newTestnet(o *options) *cobra.Command {
 		},
 	}
 	up.Flags().StringVar(&dir, "dir", "", "the network's `DIR`")
-	up.Flags().IntVar(&nodes, "nodes", localNodes, "how many nodes")
+	up.Flags().IntVar(&nodes, "nodes", localNodes, fmt.Sprintf("how many nodes, %d or more", directory.MinLocal))
 	up.Flags().IntVar(&swarm, "swarm", directory.DefaultSwarm, "how many nodes a swarm has")
 	if err := up.MarkFlagRequired("dir"); err != nil {
 		panic(err) // the flag is defined above
@@ -44,7 +44,24 @@ func newTestnet(o *options) *cobra.Command {
 	return cmd
 }
 
+// relaxed says what a network on one machine lacks.
+const relaxed = "All nodes are yours and on this computer: each counts as an operator and a network of its own,\n" +
+	"so the rules that keep a path's nodes apart hold in form only. It hides nothing from you."
+
+// checkNodes refuses a network in which nobody could write to anybody.
+func checkNodes(nodes int) error {
+	if nodes >= directory.MinLocal && nodes <= directory.MaxLocal {
+		return nil
+	}
+	return fmt.Errorf("a network of %d nodes does not work: a path needs three relays that differ from one another and from\n"+
+		"the node that keeps the mailbox, and each mailbox is read over two exits. Take --nodes %d or more, at most %d",
+		nodes, directory.MinLocal, directory.MaxLocal)
+}
+
 func (o *options) testnetUp(ctx context.Context, dir string, nodes, swarm int) error {
+	if err := checkNodes(nodes); err != nil {
+		return err
+	}
 	program, err := os.Executable()
 	if err != nil {
 		return err
@@ -53,7 +70,7 @@ func (o *options) testnetUp(ctx context.Context, dir string, nodes, swarm int) e
 	if err != nil {
 		return err
 	}
-	o.note("Starting %d nodes …", len(layout.Nodes))
+	o.note("Starting %d nodes … %s", len(layout.Nodes), relaxed)
 	processes, err := testnet.Up(ctx, layout, program)
 	if err != nil {
 		return err

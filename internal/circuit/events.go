@@ -41,6 +41,9 @@ type Event struct {
 // are dropped, since Paths tells the state anyway.
 const eventQueue = 64
 
+// maxSaid bounds how many different lacks of the network are told.
+const maxSaid = 16
+
 // emit queues an event. It never blocks.
 func (m *Manager) emit(kind EventKind, path uint64, format string, args ...any) {
 	e := Event{Kind: kind, Path: path, Text: fmt.Sprintf(format, args...), At: m.cfg.Now()}

@@ -59,7 +59,7 @@ type Manager struct {
 	savedAt   time.Time // when they were stored last
 	inUse     identity.NodeID
 	told      identity.NodeID // the guard that was last said to be in use
-	small     string          // what was last said to be too small
+	said      map[string]bool // what was said to be too small
 	pace      pace
 	deaths    []death // in use, to be judged
 	circuits  map[uint64]*circuit
@@ -94,6 +94,7 @@ func NewManager(cfg Config) (*Manager, error) {
 		circuits:  make(map[uint64]*circuit),
 		builds:    make(map[*build]struct{}),
 		changed:   make(chan struct{}),
+		said:      make(map[string]bool),
 		avoid:     make(map[identity.NodeID]time.Time),
 	}
 	if err := m.refreshLocked(cfg.Now(), cfg.Directory.Current()); err != nil {

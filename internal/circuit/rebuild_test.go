@@ -21,7 +21,7 @@ func planner(t testing.TB, d *directory.Directory, seed byte, now *time.Time) *M
 		rand:   &lockedReader{r: testRand(seed)},
 		events: make(chan Event, eventQueue),
 		guards: &guardSet{}, vanguards: &vanguardSet{},
-		avoid: make(map[identity.NodeID]time.Time),
+		said: make(map[string]bool), avoid: make(map[identity.NodeID]time.Time),
 	}
 	m.cfg.fill()
 	if err := m.refreshLocked(*now, d); err != nil {

@@ -24,7 +24,7 @@ func (m *Manager) buildDone(b *build, c *circuit) error {
 	}
 	now := m.cfg.Now()
 	m.circuits[c.id] = c
-	m.failures, m.retryAt, m.lastErr, m.small = 0, time.Time{}, nil, ""
+	m.failures, m.retryAt, m.lastErr = 0, time.Time{}, nil
 	m.answeredLocked(b.path.Guard, now)
 	if b.vanguard {
 		m.vanguards.succeeded(b.path.Middle.ID)
@@ -237,8 +237,8 @@ func (m *Manager) noteRetiredLocked(c *circuit) {
 
 // tooSmallLocked tells, once, that no path can exist.
 func (m *Manager) tooSmallLocked(err error) {
-	if text := err.Error(); text != m.small {
-		m.small = text
+	if text := err.Error(); !m.said[text] && len(m.said) < maxSaid {
+		m.said[text] = true
 		m.emit(EventTooSmall, 0, "No path can be made: %v.", err)
 		m.cfg.Logger.Warn("circuit: no path", "error", err)
 	}

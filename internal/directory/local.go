@@ -14,6 +14,11 @@ import (
 // own within 127.0.0.0/8, so that the path rules stay on.
 const MaxLocal = 250
 
+// MinLocal is the fewest nodes of a local network over which messages flow:
+// guard, middle, exit and the member behind it, and one more, so that the two
+// subscriptions of a mailbox have exits of their own.
+const MinLocal = 5
+
 // LocalNode is one node of a local network, with its secrets.
 type LocalNode struct {
 	Node     Node
@@ -36,7 +41,8 @@ type LocalConfig struct {
 const DefaultSwarm = 5
 
 // Local makes a network of one operator per node, where node i (from 1) listens
-// at 127.i.0.1. The nodes come in that order; those of one swarm are not
+// at 127.i.0.1. The names and addresses obey the path rules in form only: one
+// person, on one machine, is all operators and sees all traffic. The nodes come in that order; those of one swarm are not
 // neighbours.
 func Local(cfg LocalConfig) (*Network, []LocalNode, error) {
 	if cfg.Name == "" {
