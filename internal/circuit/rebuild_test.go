@@ -91,6 +91,26 @@ func TestRebuildsMeetFewMiddles(t *testing.T) {
 	}
 }
 
+// Circuits that were made together end at moments of their own.
+func TestLivesDiffer(t *testing.T) {
+	now := start
+	m := planner(t, testDirectory(t, 5), 12, &now)
+	var quarters [4]int
+	for range 400 {
+		life := m.shortened(maxReceiveAge)
+		least := maxReceiveAge - maxReceiveAge/ageShare
+		if life < least || life > maxReceiveAge {
+			t.Fatalf("a life of %v", life)
+		}
+		quarters[min(3, 4*(life-least)/(maxReceiveAge-least))]++
+	}
+	for _, n := range quarters {
+		if n < 60 || n > 140 {
+			t.Fatalf("lives by quarters of the spread: %v", quarters)
+		}
+	}
+}
+
 // Whatever the directory, target and kept apart exits: every circuit that is
 // planned, picked or built obeys the rules, or its lack is said.
 func TestEveryPathObeysTheRules(t *testing.T) {
