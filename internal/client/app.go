@@ -37,7 +37,8 @@ type ProfileConfig struct {
 	// both empty; given again, it replaces the copy.
 	NetworkFile string
 	Network     *directory.Network
-	// PacketConn opens the socket that links run over; nil is UDP on any port.
+	// PacketConn opens the one socket that links run over; nil is UDP on sockets
+	// that follow the computer from one network to the next.
 	PacketConn func() (net.PacketConn, error)
 	// Connect makes the way to the network; nil is circuits over PacketConn.
 	Connect func(NetworkConfig) (Network, error)
@@ -82,9 +83,6 @@ func OpenProfile(cfg ProfileConfig) (*App, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.PacketConn == nil {
-		cfg.PacketConn = func() (net.PacketConn, error) { return net.ListenPacket("udp", ":0") }
 	}
 	if cfg.timing == nil {
 		t := defaultTiming

@@ -18,15 +18,11 @@ type circuits struct {
 	manager  *circuit.Manager
 }
 
-// connectCircuits opens a socket and begins to build circuits.
+// connectCircuits opens an endpoint and begins to build circuits.
 func (a *App) connectCircuits(cfg NetworkConfig) (Network, error) {
-	pc, err := a.cfg.PacketConn()
+	endpoint, err := a.openEndpoint(cfg)
 	if err != nil {
 		return nil, err
-	}
-	endpoint, err := link.NewEndpoint(pc, link.Config{Directory: cfg.Directory, Logger: a.cfg.Logger, Now: a.cfg.Now})
-	if err != nil {
-		return nil, errors.Join(err, pc.Close())
 	}
 	manager, err := circuit.NewManager(circuit.Config{
 		Directory: cfg.Directory, Endpoint: endpoint, State: cfg.Guards, Now: a.cfg.Now, Rand: a.cfg.Rand, Logger: a.cfg.Logger,
@@ -36,6 +32,25 @@ func (a *App) connectCircuits(cfg NetworkConfig) (Network, error) {
 		return nil, errors.Join(err, endpoint.Close())
 	}
 	return &circuits{endpoint, manager}, nil
+}
+
+// openEndpoint opens the profile's endpoint: on the socket that it is given, or
+// else one that opens its own and follows the computer between networks.
+func (a *App) openEndpoint(cfg NetworkConfig) (*link.Endpoint, error) {
+	c := link.Config{Directory: cfg.Directory, Logger: a.cfg.Logger, Now: a.cfg.Now}
+	if a.cfg.PacketConn == nil {
+		c.Sockets = link.OpenSocket
+		return link.NewEndpoint(nil, c)
+	}
+	pc, err := a.cfg.PacketConn()
+	if err != nil {
+		return nil, err
+	}
+	endpoint, err := link.NewEndpoint(pc, c)
+	if err != nil {
+		return nil, errors.Join(err, pc.Close())
+	}
+	return endpoint, nil
 }
 
 // OpenStream implements Network.

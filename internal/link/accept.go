@@ -22,10 +22,10 @@ func (e *Endpoint) listen() error {
 		return err
 	}
 	reset := quic.StatelessResetKey(suite.Derive(e.cfg.Identity.Seed(), labelReset, len(quic.StatelessResetKey{})))
-	e.transport.StatelessResetKey = &reset
-	e.transport.ConnContext = e.countHandshake
-	e.transport.VerifySourceAddress = func(net.Addr) bool { return e.handshakes.Load() >= verifyAbove }
-	if e.listener, err = e.transport.Listen(e.listenTLS(), acceptConfig()); err != nil {
+	e.first.transport.StatelessResetKey = &reset
+	e.first.transport.ConnContext = e.countHandshake
+	e.first.transport.VerifySourceAddress = func(net.Addr) bool { return e.handshakes.Load() >= verifyAbove }
+	if e.listener, err = e.first.transport.Listen(e.listenTLS(), acceptConfig()); err != nil {
 		return err
 	}
 	e.wg.Go(e.acceptLoop)
@@ -60,7 +60,7 @@ func (e *Endpoint) acceptLoop() {
 
 // dispatch queues an accepted connection by its protocol.
 func (e *Endpoint) dispatch(conn *quic.Conn) {
-	if !e.track(conn) {
+	if !e.track(&tracked{conn: conn}) {
 		_ = conn.CloseWithError(closeNormal, "")
 		return
 	}

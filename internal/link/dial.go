@@ -58,12 +58,16 @@ func (e *Endpoint) dial(ctx context.Context, node directory.Node, protocol strin
 	if e.ctx.Err() != nil {
 		return nil, ErrClosed
 	}
-	addr := net.UDPAddrFromAddrPort(node.Addr)
-	conn, err := e.transport.Dial(ctx, addr, e.dialTLS(protocol, node.ID), dialConfig())
+	from, err := e.acquire(node.Addr)
 	if err != nil {
 		return nil, err
 	}
-	if !e.track(conn) {
+	conn, err := from.transport.Dial(ctx, net.UDPAddrFromAddrPort(node.Addr), e.dialTLS(protocol, node.ID, from.local), dialConfig())
+	if err != nil {
+		e.release(from)
+		return nil, err
+	}
+	if !e.track(&tracked{conn: conn, remote: node.Addr, at: from, on: []*carrier{from}}) {
 		_ = conn.CloseWithError(closeNormal, "")
 		return nil, ErrClosed
 	}

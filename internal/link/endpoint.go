@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,17 +37,25 @@ type Config struct {
 	Directory directory.Source
 	// Logger gets refusals without any peer's name or address. Default: none.
 	Logger *slog.Logger
-	// Now is the clock of the backoff. Default: time.Now.
+	// Now is the wall clock, of backoff and tickets. Default: time.Now.
 	Now func() time.Time
+	// Sockets opens further sockets to dial from, bound to one of the
+	// computer's addresses: OpenSocket, or a test's. With it, connections that
+	// the endpoint dialled move from one network to the next (spec/link.md
+	// §5.5). Default: the endpoint has the one socket that it was given.
+	Sockets func(local netip.Addr) (net.PacketConn, error)
+	// Route says from which of the computer's addresses remote is reached now,
+	// or that it is not. Used with Sockets. Default: the system is asked.
+	Route func(remote netip.AddrPort) (netip.Addr, bool)
 }
 
-// Endpoint is one socket that listens (a node's) and dials.
+// Endpoint listens (a node's) and dials, on one socket or on as many as the
+// computer has addresses.
 type Endpoint struct {
-	cfg       Config
-	cert      tls.Certificate
-	pc        net.PacketConn
-	transport *quic.Transport
-	listener  *quic.Listener // nil for a client
+	cfg      Config
+	cert     tls.Certificate
+	first    *carrier       // nil for an endpoint that opens its own
+	listener *quic.Listener // nil for a client
 
 	links    *pool[*Link]
 	services *pool[*ServiceConn]
@@ -63,12 +72,14 @@ type Endpoint struct {
 	wg     sync.WaitGroup
 	close  func() error // once
 
-	mu    sync.Mutex              // guards conns
-	conns map[*quic.Conn]struct{} // live ones of both kinds; nil once closed
+	mu       sync.Mutex              // guards what follows
+	conns    map[*quic.Conn]*tracked // live ones of both kinds; nil once closed
+	carriers map[netip.Addr]*carrier // by their local address, but for the first
+	retired  []*carrier              // that connections have left
 }
 
 // NewEndpoint starts an endpoint on pc, which it owns from then on: Close
-// closes it.
+// closes it. A client's pc may be nil if there are Config.Sockets.
 func NewEndpoint(pc net.PacketConn, cfg Config) (*Endpoint, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -76,15 +87,23 @@ func NewEndpoint(pc net.PacketConn, cfg Config) (*Endpoint, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Route == nil {
+		cfg.Route = systemRoute
+	}
+	if pc == nil && (cfg.Sockets == nil || !cfg.Identity.IsZero()) {
+		return nil, errors.New("link: an endpoint needs a socket")
+	}
 	e := &Endpoint{
 		cfg:            cfg,
-		pc:             pc,
-		transport:      &quic.Transport{Conn: coalesce(pc), ConnectionIDLength: connIDLength},
 		tickets:        newTickets(cfg.Now),
 		ticketKeys:     newTicketKeys(cfg.Now),
 		acceptLinks:    make(chan *Link, acceptQueue),
 		acceptServices: make(chan *ServiceConn, acceptQueue),
-		conns:          make(map[*quic.Conn]struct{}),
+		conns:          make(map[*quic.Conn]*tracked),
+		carriers:       make(map[netip.Addr]*carrier),
+	}
+	if pc != nil {
+		e.first = newCarrier(pc, netip.Addr{})
 	}
 	e.close = sync.OnceValue(e.closeOnce)
 	e.ctx, e.cancel = context.WithCancel(context.Background())
@@ -96,30 +115,42 @@ func NewEndpoint(pc net.PacketConn, cfg Config) (*Endpoint, error) {
 			return nil, err
 		}
 	}
+	if cfg.Sockets != nil {
+		e.wg.Go(e.watch)
+	}
 	return e, nil
 }
 
 func (e *Endpoint) isNode() bool { return !e.cfg.Identity.IsZero() }
 
-// track remembers conn until it is closed, for Close. It reports false if the
+// track remembers a connection until it is closed. It reports false if the
 // endpoint is closed already.
-func (e *Endpoint) track(conn *quic.Conn) bool {
+func (e *Endpoint) track(t *tracked) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.conns == nil {
 		return false
 	}
-	e.conns[conn] = struct{}{}
-	context.AfterFunc(conn.Context(), func() {
+	e.conns[t.conn] = t
+	context.AfterFunc(t.conn.Context(), func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		delete(e.conns, conn)
+		delete(e.conns, t.conn)
+		for _, c := range t.on {
+			c.users--
+		}
+		t.on = nil
 	})
 	return true
 }
 
-// LocalAddr returns the socket's address.
-func (e *Endpoint) LocalAddr() net.Addr { return e.pc.LocalAddr() }
+// LocalAddr returns the address of the socket that the endpoint was given.
+func (e *Endpoint) LocalAddr() net.Addr {
+	if e.first == nil {
+		return nil
+	}
+	return e.first.pc.LocalAddr()
+}
 
 // ForgetSessions throws away all session tickets, so that the next connections
 // cannot be joined to earlier ones by them (spec/link.md §5.4).
@@ -143,12 +174,15 @@ func (e *Endpoint) closeOnce() error {
 	if e.listener != nil {
 		_ = e.listener.Close()
 	}
-	err := e.transport.Close()
+	var errs []error
+	for _, c := range e.takeCarriers() {
+		errs = append(errs, c.close())
+	}
+	if e.first != nil {
+		errs = append(errs, e.first.close())
+	}
 	e.links.wait()
 	e.services.wait()
 	e.wg.Wait()
-	if closeErr := e.pc.Close(); err == nil {
-		err = closeErr
-	}
-	return err
+	return errors.Join(errs...)
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"net"
+	"net/netip"
 	"sync"
 	"testing"
 )
@@ -114,7 +115,7 @@ func TestObserverCannotJoinVisits(t *testing.T) {
 			t.Fatalf("what was opened is no ClientHello: %d bytes", len(hello))
 		}
 		// A ticket that is used twice is seen.
-		key := ticketFor{node.ID, ProtocolCells}
+		key := ticketFor{node.ID, ProtocolCells, netip.Addr{}}
 		twice := a.tickets.kept[key]
 		first := see(a, tap, true)
 		a.tickets.kept[key] = twice

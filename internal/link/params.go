@@ -62,6 +62,23 @@ const (
 // know a client by it.
 const ticketLife = 10 * time.Minute
 
+const (
+	// initialPacketSize is the size of packets before a larger one has been
+	// acknowledged: what every path carries, IPv6's least MTU without its and
+	// UDP's headers. A whole cell fits, with up to 60 bytes of QUIC around it.
+	initialPacketSize = 1280 - 40 - 8
+	// watchEvery is how often an endpoint looks whether its connections are
+	// still on the right path. It costs a system call each.
+	watchEvery = 500 * time.Millisecond
+	// blackHoleTicks is for how many such looks large packets must have gone
+	// unanswered: time enough for their loss and repetition, and a third of
+	// maxIdle.
+	blackHoleTicks = 2
+	// maxMoves bounds the sockets that one connection holds: quic-go keeps it
+	// on each until it ends. A connection that was moved so often is made anew.
+	maxMoves = 16
+)
+
 // Codes of CONNECTION_CLOSE (spec/link.md §6).
 const (
 	closeNormal  = 0x0

@@ -3,6 +3,7 @@ package link
 import (
 	"crypto/rand"
 	"crypto/tls"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ type tickets struct {
 type ticketFor struct {
 	node     identity.NodeID
 	protocol string
+	from     netip.Addr // the dialler's own address, if it knows it
 }
 
 type ticket struct {
@@ -57,10 +59,10 @@ func (t *tickets) expireLocked() {
 }
 
 // forDial returns the tickets as TLS wants them for one connection.
-func (t *tickets) forDial(node identity.NodeID, protocol string) tls.ClientSessionCache {
+func (t *tickets) forDial(node identity.NodeID, protocol string, from netip.Addr) tls.ClientSessionCache {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return &dialTickets{tickets: t, key: ticketFor{node, protocol}, round: t.round}
+	return &dialTickets{tickets: t, key: ticketFor{node, protocol, from}, round: t.round}
 }
 
 // dialTickets is one connection's view: it can take its node's ticket, once,

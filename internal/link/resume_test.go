@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -140,17 +141,17 @@ func TestNoTicketIsUsed(t *testing.T) {
 // A ticket that is still under way when sessions are forgotten is not kept.
 func TestLateTicketIsForgotten(t *testing.T) {
 	kept := newTickets(time.Now)
-	late := kept.forDial(identity.NodeID{1}, ProtocolCells)
+	late := kept.forDial(identity.NodeID{1}, ProtocolCells, netip.Addr{})
 	kept.forget()
 	late.Put("", &tls.ClientSessionState{})
 	if len(kept.kept) != 0 {
 		t.Fatal("a ticket of an earlier round was kept")
 	}
-	next := kept.forDial(identity.NodeID{1}, ProtocolCells)
+	next := kept.forDial(identity.NodeID{1}, ProtocolCells, netip.Addr{})
 	next.Put("", &tls.ClientSessionState{})
 	for name, other := range map[string]tls.ClientSessionCache{
-		"node":     kept.forDial(identity.NodeID{2}, ProtocolCells),
-		"protocol": kept.forDial(identity.NodeID{1}, ProtocolService),
+		"node":     kept.forDial(identity.NodeID{2}, ProtocolCells, netip.Addr{}),
+		"protocol": kept.forDial(identity.NodeID{1}, ProtocolService, netip.Addr{}),
 	} {
 		if _, ok := other.Get(""); ok {
 			t.Errorf("the ticket of another %s was handed out", name)
@@ -168,7 +169,7 @@ func TestLateTicketIsForgotten(t *testing.T) {
 func TestTicketsOfTheFuture(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	kept := newTickets(func() time.Time { return now })
-	d := kept.forDial(identity.NodeID{1}, ProtocolCells)
+	d := kept.forDial(identity.NodeID{1}, ProtocolCells, netip.Addr{})
 	d.Put("", &tls.ClientSessionState{})
 	now = now.Add(-time.Hour)
 	if _, ok := d.Get(""); ok {
@@ -253,7 +254,7 @@ func TestTicketOfAnotherNode(t *testing.T) {
 		visit(t, a, node)
 		wrong := node
 		wrong.ID = w.nodes[0].Node.ID
-		a.tickets.kept[ticketFor{wrong.ID, ProtocolCells}] = a.tickets.kept[ticketFor{node.ID, ProtocolCells}]
+		a.tickets.kept[ticketFor{wrong.ID, ProtocolCells, netip.Addr{}}] = a.tickets.kept[ticketFor{node.ID, ProtocolCells, netip.Addr{}}]
 		if _, err := a.Dial(context.Background(), wrong); !errors.Is(err, ErrIdentity) {
 			t.Fatalf("got %v, want ErrIdentity", err)
 		}

@@ -2,6 +2,7 @@ package link
 
 import (
 	"crypto/tls"
+	"net/netip"
 
 	"github.com/quic-go/quic-go"
 
@@ -19,6 +20,7 @@ func quicConfig() *quic.Config {
 		InitialConnectionReceiveWindow: connWindowStart,
 		MaxConnectionReceiveWindow:     connWindow,
 		MaxIncomingUniStreams:          -1,
+		InitialPacketSize:              initialPacketSize,
 	}
 }
 
@@ -77,7 +79,7 @@ func (e *Endpoint) listenTLS() *tls.Config {
 
 // dialTLS accepts exactly one key (spec/link.md §5.1), also when it resumes:
 // the session remembers whose it is.
-func (e *Endpoint) dialTLS(protocol string, want identity.NodeID) *tls.Config {
+func (e *Endpoint) dialTLS(protocol string, want identity.NodeID, from netip.Addr) *tls.Config {
 	c := baseTLS(protocol)
 	if e.isNode() {
 		c.Certificates = []tls.Certificate{e.cert}
@@ -85,7 +87,7 @@ func (e *Endpoint) dialTLS(protocol string, want identity.NodeID) *tls.Config {
 	// No authority and no name vouches for a node: VerifyConnection compares
 	// its key with the directory's.
 	c.InsecureSkipVerify = true
-	c.ClientSessionCache = e.tickets.forDial(want, protocol)
+	c.ClientSessionCache = e.tickets.forDial(want, protocol, from)
 	c.VerifyConnection = func(s tls.ConnectionState) error {
 		id, err := certifiedNode(s.PeerCertificates)
 		if err != nil {

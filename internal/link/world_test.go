@@ -157,6 +157,12 @@ func numbered(i int) *onion.Cell {
 func (t *tickets) has(node identity.NodeID) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, ok := t.kept[ticketFor{node, ProtocolCells}]
+	_, ok := t.kept[ticketFor{node, ProtocolCells, netip.Addr{}}]
 	return ok
+}
+
+func (t *tickets) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.kept)
 }

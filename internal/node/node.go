@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -87,7 +88,9 @@ func (n *Node) start() error {
 	if !ok {
 		return fmt.Errorf("node: %s does not list this node's identity", networkFile)
 	}
+	var sockets func(netip.Addr) (net.PacketConn, error)
 	if n.cfg.PacketConn == nil {
+		sockets = link.OpenSocket
 		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(self.Addr))
 		if err != nil {
 			return fmt.Errorf("node: %w", err)
@@ -96,7 +99,7 @@ func (n *Node) start() error {
 	}
 	source := directory.Fixed(dir)
 	n.endpoint, err = link.NewEndpoint(n.cfg.PacketConn, link.Config{
-		Identity: keys.Identity, Directory: source, Logger: n.cfg.Logger, Now: n.cfg.Now,
+		Identity: keys.Identity, Directory: source, Logger: n.cfg.Logger, Now: n.cfg.Now, Sockets: sockets,
 	})
 	if err != nil {
 		return fmt.Errorf("node: %w", err)

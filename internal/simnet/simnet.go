@@ -6,17 +6,20 @@
 package simnet
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	upstream "github.com/quic-go/quic-go/testutils/simnet"
 )
 
-// mtu is the greatest packet that the network carries: QUIC's first packets
-// have 1,280 bytes.
+// mtu is the greatest packet that the network carries unless Config says
+// otherwise: QUIC's first packets have 1,232 bytes.
 const mtu = 1400
 
 // firstEphemeral is where ports for addresses with port 0 start.
@@ -28,6 +31,10 @@ type Config struct {
 	Latency time.Duration
 	// LatencyFunc gives the one-way delay from one host to another.
 	LatencyFunc func(from, to netip.AddrPort) time.Duration
+	// MTU is the greatest packet that the network carries. If it is set, sockets
+	// promise not to fragment packets, as real ones do, so that QUIC looks for
+	// the greatest packet that Drop lets pass.
+	MTU int
 	// Drop decides which packets are lost. It is called for every packet, by
 	// several goroutines.
 	Drop func(from, to netip.AddrPort, size int) bool
@@ -66,8 +73,8 @@ func (n *Net) PacketConn(addr netip.AddrPort) (net.PacketConn, error) {
 		}
 	}
 	link := &upstream.SimulatedLink{
-		DownlinkSettings: upstream.LinkSettings{MTU: mtu},
-		UplinkSettings:   upstream.LinkSettings{MTU: mtu},
+		DownlinkSettings: upstream.LinkSettings{MTU: cmp.Or(n.cfg.MTU, mtu)},
+		UplinkSettings:   upstream.LinkSettings{MTU: cmp.Or(n.cfg.MTU, mtu)},
 		LatencyFunc:      n.latency,
 		UploadPacket:     (*filter)(n),
 	}
@@ -77,8 +84,29 @@ func (n *Net) PacketConn(addr netip.AddrPort) (net.PacketConn, error) {
 	link.Start()
 	n.links = append(n.links, link)
 	n.conns = append(n.conns, conn)
+	if n.cfg.MTU != 0 {
+		return whole{conn}, nil
+	}
 	return conn, nil
 }
+
+// whole is a socket that does not fragment packets. That quic-go finds out by
+// asking for the system's socket, of which there is none to control.
+type whole struct{ *upstream.SimConn }
+
+// SyscallConn implements syscall.Conn.
+func (whole) SyscallConn() (syscall.RawConn, error) { return uncontrolled{}, nil }
+
+type uncontrolled struct{}
+
+// Control implements syscall.RawConn.
+func (uncontrolled) Control(func(uintptr)) error { return nil }
+
+// Read implements syscall.RawConn.
+func (uncontrolled) Read(func(uintptr) bool) error { return errors.ErrUnsupported }
+
+// Write implements syscall.RawConn.
+func (uncontrolled) Write(func(uintptr) bool) error { return errors.ErrUnsupported }
 
 // SetDown makes a host neither send nor receive, or brings it back.
 func (n *Net) SetDown(host netip.Addr, down bool) {
