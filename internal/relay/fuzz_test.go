@@ -56,6 +56,75 @@ func handshake(t testing.TB, node directory.Node, secret suite.DHPrivate) (clien
 	return client, relay
 }
 
+// earlySink is a sink that counts the RELAY_EARLY cells that it gets.
+type earlySink struct {
+	sink
+	early *int
+}
+
+func (s earlySink) WriteBatch(b *link.Batch) error {
+	for i := range b.Len() {
+		if b.Cell(i).Command() == onion.CmdRelayEarly {
+			*s.early++
+		}
+	}
+	return nil
+}
+
+// FuzzRelayCells lets both neighbours write whatever headers they like on a
+// circuit, 8 bytes a cell; the bodies are noise to the relay in any case.
+// The relay takes whole cells until one is a breach, passes on no more
+// RELAY_EARLY than a circuit has, none toward the client, and keeps nothing.
+func FuzzRelayCells(f *testing.F) {
+	cells := func(commands ...onion.Command) (out []byte) {
+		for _, cmd := range commands {
+			var cell onion.Cell
+			cell.SetHeader(1, cmd)
+			out = append(out, cell[:onion.HeaderSize]...)
+		}
+		return out
+	}
+	relayed, early := onion.CmdRelay, onion.CmdRelayEarly
+	f.Add(cells(early, early, relayed, onion.CmdPadding), cells(relayed, relayed))
+	f.Add(cells(early, early, early, early, early), cells(early))
+	f.Add(cells(onion.CmdDestroy), cells(onion.CmdCreated))
+	f.Add([]byte("not a cell"), make([]byte, 3*onion.HeaderSize))
+	shared := offline(f)
+	f.Fuzz(func(t *testing.T, away, toward []byte) {
+		var passed, marked int
+		c := newCircuit(context.Background(), shared.relay, earlySink{early: &marked}, shared.layer)
+		h := &hop{ch: earlySink{early: &passed}}
+		h.queue.c, h.queue.ch = c, h.ch
+		c.next = h
+		feed(away, func(b *link.Batch) error { return c.forward(b) })
+		feed(toward, func(b *link.Batch) error { return c.backward(b, h) })
+		c.wg.Wait() // the writers
+		if passed > onion.MaxEarly || marked > 0 {
+			t.Fatalf("%d RELAY_EARLY went on, %d back", passed, marked)
+		}
+		c.serve() // ends at once, since the channel has
+		if n := c.relay.memory.total.Load(); n != 0 {
+			t.Fatalf("%d bytes are held after the end", n)
+		}
+	})
+}
+
+// feed hands bytes over as the headers of cells, until take refuses some.
+func feed(p []byte, take func(*link.Batch) error) {
+	for len(p) >= onion.HeaderSize {
+		b := link.NewBatch()
+		for len(p) >= onion.HeaderSize && !b.Full() {
+			cell := b.Next()
+			*cell = onion.Cell{}
+			copy(cell[:], p[:onion.HeaderSize])
+			p = p[onion.HeaderSize:]
+		}
+		if take(b) != nil {
+			return
+		}
+	}
+}
+
 // FuzzRelayMessages feeds payloads that a client sealed for a relay, two at a
 // time, to the code that acts on them. Whatever they say, the relay neither
 // fails nor keeps anything.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
@@ -29,6 +30,7 @@ type network struct {
 	sim   *simnet.Net // nil: loopback
 	dir   directory.Source
 	nodes []*node
+	log   *slog.Logger // of all; nil: none
 }
 
 // node is one relay and its secrets.
@@ -47,7 +49,12 @@ type node struct {
 // newNetwork starts n relays with the given limits.
 func newNetwork(t testing.TB, n int, sim *simnet.Net, limits Limits) *network {
 	t.Helper()
-	w := &network{t: t, sim: sim}
+	return newLoggedNetwork(t, n, sim, limits, nil)
+}
+
+func newLoggedNetwork(t testing.TB, n int, sim *simnet.Net, limits Limits, log *slog.Logger) *network {
+	t.Helper()
+	w := &network{t: t, sim: sim, log: log}
 	for i := range n {
 		w.nodes = append(w.nodes, w.newNode(i+1))
 	}
@@ -102,11 +109,11 @@ func (w *network) socket(host netip.Addr) net.PacketConn {
 func (w *network) start(n *node, limits Limits) {
 	w.t.Helper()
 	var err error
-	n.endpoint, err = link.NewEndpoint(n.pc, link.Config{Identity: n.identity, Directory: w.dir})
+	n.endpoint, err = link.NewEndpoint(n.pc, link.Config{Identity: n.identity, Directory: w.dir, Logger: w.log})
 	check(w.t, err)
 	n.relay = New(Config{
 		Identity: n.ID, OnionSecret: n.onion, Directory: w.dir,
-		Endpoint: n.endpoint, Exit: n.exit, Limits: limits, Metrics: NewMetrics(n.registry),
+		Endpoint: n.endpoint, Exit: n.exit, Limits: limits, Metrics: NewMetrics(n.registry), Logger: w.log,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
