@@ -21,7 +21,7 @@ func (e *Endpoint) listen() error {
 	if e.cert, err = selfSigned(e.cfg.Identity); err != nil {
 		return err
 	}
-	reset := quic.StatelessResetKey(suite.Derive(e.cfg.Identity.Seed(), labelReset, len(quic.StatelessResetKey{})))
+	reset := quic.StatelessResetKey(resetKey(e.cfg.Identity))
 	e.first.transport.StatelessResetKey = &reset
 	e.first.transport.ConnContext = e.countHandshake
 	e.first.transport.VerifySourceAddress = func(net.Addr) bool { return e.handshakes.Load() >= verifyAbove }
@@ -30,6 +30,11 @@ func (e *Endpoint) listen() error {
 	}
 	e.wg.Go(e.acceptLoop)
 	return nil
+}
+
+// resetKey is the key of a node's stateless resets (spec/link.md §5.7).
+func resetKey(identity suite.SigningKey) []byte {
+	return suite.Derive(identity.Seed(), labelReset, len(quic.StatelessResetKey{}))
 }
 
 // handshakeKey marks the context of a connection that countHandshake counted.

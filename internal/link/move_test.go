@@ -87,7 +87,7 @@ func TestLinkMoves(t *testing.T) {
 			if sent := all[i].take(); len(sent) > 0 {
 				t.Errorf("move %d: %d packets on the old path", i, len(sent))
 			}
-			fresh := connIDs(all[i+1].sent)
+			fresh := connIDs(all[i+1].seen())
 			for id := range fresh {
 				if seen[id] {
 					t.Errorf("move %d: connection id %x was used before", i, id)

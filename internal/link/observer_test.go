@@ -28,6 +28,13 @@ func (o *observed) WriteTo(p []byte, to net.Addr) (int, error) {
 	return o.PacketConn.WriteTo(p, to)
 }
 
+// seen returns the datagrams since the last take.
+func (o *observed) seen() [][]byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return append([][]byte(nil), o.sent...)
+}
+
 // take returns the datagrams since the last call.
 func (o *observed) take() [][]byte {
 	o.mu.Lock()
