@@ -58,11 +58,15 @@ func (e *Endpoint) dial(ctx context.Context, node directory.Node, protocol strin
 	if e.ctx.Err() != nil {
 		return nil, ErrClosed
 	}
+	config := dialConfig()
+	if protocol == ProtocolService {
+		config = serviceConfig()
+	}
 	from, err := e.acquire(node.Addr)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := from.transport.Dial(ctx, net.UDPAddrFromAddrPort(node.Addr), e.dialTLS(protocol, node.ID, from.local), dialConfig())
+	conn, err := from.transport.Dial(ctx, net.UDPAddrFromAddrPort(node.Addr), e.dialTLS(protocol, node.ID, from.local), config)
 	if err != nil {
 		e.release(from)
 		return nil, err

@@ -39,6 +39,15 @@ const (
 	// connWindow is the most that a connection's window grows to. It bounds
 	// what a neighbour can make an endpoint hold out of order.
 	connWindow = 16 << 20
+	// ServiceWindow is what one stream of a service connection may have in flight
+	// toward the side that dialled, which reads it only as fast as the client
+	// behind it does. An exit counts it for each stream that waits for its
+	// client (spec/circuit.md §4.7).
+	ServiceWindow = 256 << 10
+	// serviceConnWindow is the same for the connection: what all its streams may
+	// have in flight together, so that those of clients who do not read never
+	// stop the others'.
+	serviceConnWindow = maxStreams * ServiceWindow
 	// connIDLength makes collisions among a node's connections negligible.
 	connIDLength = 8
 )

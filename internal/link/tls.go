@@ -40,6 +40,15 @@ func dialConfig() *quic.Config {
 	return c
 }
 
+// serviceConfig is dialConfig for service connections, whose streams are read
+// at the pace of the clients behind them.
+func serviceConfig() *quic.Config {
+	c := dialConfig()
+	c.InitialStreamReceiveWindow, c.MaxStreamReceiveWindow = ServiceWindow, ServiceWindow
+	c.InitialConnectionReceiveWindow, c.MaxConnectionReceiveWindow = serviceConnWindow, serviceConnWindow
+	return c
+}
+
 // baseTLS fixes version and key exchange, which a resumed session makes anew.
 func baseTLS(protocols ...string) *tls.Config {
 	return &tls.Config{

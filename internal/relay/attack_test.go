@@ -252,8 +252,11 @@ func TestSlowReaderIsBounded(t *testing.T) {
 			}
 			most = max(most, held)
 		}
-		if limit := int64(onion.StartWindow+8) * onion.CellSize; most > limit {
+		if limit := int64(onion.StartWindow+8)*onion.CellSize + link.ServiceWindow; most > limit {
 			t.Errorf("relays held %d bytes, at most %d", most, limit)
+		}
+		if held := w.nodes[2].relay.memory.total.Load(); held != link.ServiceWindow {
+			t.Errorf("the exit is charged %d bytes for a stream that it does not read", held)
 		}
 		if sent := w.nodes[2].metric(t, "exit_bytes_total", labelToward); sent > onion.StartWindow*onion.MaxData+busyRead {
 			t.Errorf("exit read %v bytes for a client that reads none", sent)

@@ -9,6 +9,11 @@ import (
 	"sotto/internal/onion"
 )
 
+// stallAfter is how long a stream may wait for its client before it is charged
+// for what its service may have sent: longer than the round trips of those who
+// read, so that not they are the heaviest when memory is short.
+const stallAfter = time.Second
+
 // sender puts a relay's own messages into cells toward the client, within the
 // windows, and keeps the order of layers equal to the order of the queue.
 type sender struct {
@@ -83,11 +88,8 @@ func (s *sender) data(str *stream, p []byte) error {
 	defer s.mu.Unlock()
 	str.sent.Sent(len(p))
 	for len(p) > 0 {
-		for s.window.Room() == 0 && !s.closed && !str.over {
-			s.room.Wait()
-		}
-		if s.closed || str.over {
-			return context.Canceled
+		if err := s.waitLocked(str, s.window.Room); err != nil {
+			return err
 		}
 		b, now := link.NewBatch(), time.Now()
 		for len(p) > 0 && !b.Full() && s.window.Room() > 0 {
@@ -111,13 +113,46 @@ func (s *sender) data(str *stream, p []byte) error {
 func (s *sender) streamRoom(str *stream) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for str.sent.Room() == 0 && !str.over && !s.closed {
-		s.room.Wait()
-	}
-	if s.closed || str.over {
-		return 0, context.Canceled
+	if err := s.waitLocked(str, str.sent.Room); err != nil {
+		return 0, err
 	}
 	return str.sent.Room(), nil
+}
+
+// waitLocked waits until there is room for a stream's data. If that takes long,
+// the stream counts for all that its service may send meanwhile: QUIC holds
+// that, and nobody reads it (spec/circuit.md §4.7).
+func (s *sender) waitLocked(str *stream, room func() int) error {
+	if room() == 0 && !s.closed && !str.over {
+		s.stallLocked(str, room)
+	}
+	if s.closed || str.over {
+		return context.Canceled
+	}
+	return nil
+}
+
+func (s *sender) stallLocked(str *stream, room func() int) {
+	over, charged := false, false
+	t := time.AfterFunc(stallAfter, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if over {
+			return
+		}
+		charged = true
+		if !s.c.account.add(link.ServiceWindow) {
+			s.c.relay.shed()
+		}
+	})
+	defer t.Stop()
+	for room() == 0 && !s.closed && !str.over {
+		s.room.Wait()
+	}
+	over = true
+	if charged {
+		s.c.account.add(-link.ServiceWindow)
+	}
 }
 
 // acknowledge takes a SENDME of the circuit.
