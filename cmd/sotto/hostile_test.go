@@ -48,9 +48,9 @@ type impostor struct {
 	onion suite.DHPrivate
 }
 
-// newStage starts nodes processes and leaves room for
-// absent impostors.
-func newStage(t *testing.T, absent, nodes int) *stage {
+// newStage starts nodes processes with further flags, and leaves room for absent
+// impostors.
+func newStage(t *testing.T, absent, nodes int, flags ...string) *stage {
 	t.Helper()
 	l, err := testnet.Prepare(t.TempDir(), absent+nodes, nodes)
 	if err != nil {
@@ -62,7 +62,7 @@ func newStage(t *testing.T, absent, nodes int) *stage {
 	}
 	l.Nodes = l.Nodes[absent:]
 	s.layout = l
-	if s.procs, err = testnet.Up(t.Context(), l, programPath(t)); err != nil {
+	if s.procs, err = testnet.Up(t.Context(), l, programPath(t), flags...); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -293,6 +293,7 @@ type rawCircuit struct {
 	guard  *onion.RelayCircuit // of an impostor that this client shares its process with; or nil
 	layers onion.ClientCircuit
 	unpack [onion.MaxHops]onion.Unpacker
+	window onion.ReceiveWindow // of the last hop
 	heard  []onion.Message
 }
 
@@ -410,18 +411,21 @@ func (c *rawCircuit) hear(hop int) (onion.Message, error) {
 		if c.guard != nil {
 			c.guard.Inbound(cell)
 		}
-		from, payload, _, err := c.layers.Open(cell)
+		from, payload, tag, err := c.layers.Open(cell)
 		if err != nil {
 			return onion.Message{}, err
 		}
 		if from != hop {
 			return onion.Message{}, fmt.Errorf("hop %d spoke, not %d", from, hop)
 		}
-		_, err = c.unpack[from].Feed(payload, func(m onion.Message) error {
+		data, err := c.unpack[from].Feed(payload, func(m onion.Message) error {
 			m.Data = append([]byte(nil), m.Data...)
 			c.heard = append(c.heard, m)
 			return nil
 		})
+		if err == nil && data && c.window.Received() {
+			err = c.say(from, onion.Sendme(tag))
+		}
 		if err != nil {
 			return onion.Message{}, err
 		}
@@ -461,6 +465,7 @@ func (c *rawCircuit) probe(hop int) error {
 type rawStream struct {
 	*rawCircuit
 	id   uint16
+	took onion.StreamReceiveWindow
 	left []byte // of a DATA message
 }
 
@@ -478,7 +483,9 @@ func (s *rawStream) Read(p []byte) (int, error) {
 		case err != nil:
 			return 0, err
 		case m.Stream == s.id && m.Command == onion.MsgData:
-			s.left = m.Data
+			if err := s.take(m.Data); err != nil {
+				return 0, err
+			}
 		case m.Stream == s.id && m.Command == onion.MsgEnd:
 			return 0, &streamEnd{onion.Reason(m.Data[0])}
 		}
@@ -486,6 +493,20 @@ func (s *rawStream) Read(p []byte) (int, error) {
 	n := copy(p, s.left)
 	s.left = s.left[n:]
 	return n, nil
+}
+
+// take takes the data of a message, and says so.
+func (s *rawStream) take(data []byte) error {
+	s.left = data
+	if err := s.took.Received(len(data)); err != nil {
+		return err
+	}
+	for range s.took.Consumed(len(data)) {
+		if err := s.say(s.layers.Hops()-1, onion.StreamSendme(s.id)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // streamEnd is an exit's END.

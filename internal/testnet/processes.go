@@ -33,6 +33,7 @@ const (
 type Processes struct {
 	layout  *Layout
 	program string
+	flags   []string
 	procs   []*process
 }
 
@@ -45,18 +46,18 @@ type process struct {
 	err   error
 }
 
-// Up starts every node of the layout as `program node run --dir …`, waits until
-// all are healthy, and writes their process IDs into the network's file. On an
-// error nothing is left running.
-func Up(ctx context.Context, l *Layout, program string) (*Processes, error) {
+// Up starts every node of the layout as `program node run --dir …`, with further
+// flags, waits until all are healthy, and writes their process IDs into the
+// network's file. On an error nothing is left running.
+func Up(ctx context.Context, l *Layout, program string, flags ...string) (*Processes, error) {
 	for _, e := range l.Nodes {
 		if info, err := node.ReadRunInfo(e.Dir); err == nil && healthy(ctx, info.Metrics) {
 			return nil, fmt.Errorf("testnet: the network in %s runs already (process %d is its %s): stop that one first", l.Dir, info.PID, filepath.Base(e.Dir))
 		}
 	}
-	p := &Processes{layout: l, program: program}
+	p := &Processes{layout: l, program: program, flags: flags}
 	for _, e := range l.Nodes {
-		proc, err := startProcess(e, program)
+		proc, err := startProcess(e, program, flags)
 		if err != nil {
 			return nil, errors.Join(err, p.Close())
 		}
@@ -79,7 +80,7 @@ func Up(ctx context.Context, l *Layout, program string) (*Processes, error) {
 	return p, nil
 }
 
-func startProcess(e Entry, program string) (*process, error) {
+func startProcess(e Entry, program string, flags []string) (*process, error) {
 	log, err := os.OpenFile(filepath.Join(e.Dir, logFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
@@ -87,7 +88,7 @@ func startProcess(e Entry, program string) (*process, error) {
 	p := &process{entry: e, log: log, done: make(chan struct{})}
 	// No node waits for circuits to leave: the whole network goes at once, and
 	// there is nowhere for them to go.
-	p.cmd = exec.Command(program, "node", "run", "--dir", e.Dir, "--drain=0s")
+	p.cmd = exec.Command(program, append([]string{"node", "run", "--dir", e.Dir, "--drain=0s"}, flags...)...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.SysProcAttr = childAttributes()
 	if err := p.cmd.Start(); err != nil {
@@ -142,7 +143,7 @@ func (p *Processes) Kill(i int) error {
 // Restart starts node i again after it has ended, and waits until it is healthy.
 // The network's file keeps the earlier process ID.
 func (p *Processes) Restart(ctx context.Context, i int) (node.RunInfo, error) {
-	proc, err := startProcess(p.procs[i-1].entry, p.program)
+	proc, err := startProcess(p.procs[i-1].entry, p.program, p.flags)
 	if err != nil {
 		return node.RunInfo{}, err
 	}
