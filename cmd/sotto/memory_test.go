@@ -31,9 +31,9 @@ const (
 	// memoryClients build at a time: more than cores, fewer than make a relay
 	// call for work.
 	memoryClients = 4
-	// giftSize is what an honest reader takes from the same target: more than
-	// any window.
-	giftSize = 1 << 20
+	// giftSize is what an honest reader takes from the same target: less than
+	// makes it the heaviest.
+	giftSize = 64 << 10
 	// queuedSlack is what may wait beyond the limit for the moment in which the
 	// heaviest circuit is being ended: a batch for each of the circuits that
 	// several cores serve.
