@@ -137,7 +137,7 @@ func (m *Manager) anyLocked(ok func(*circuit) bool) bool {
 	return false
 }
 
-func linkDone(l *link.Link) bool {
+func linkDone(l liver) bool {
 	select {
 	case <-l.Done():
 		return true
@@ -172,9 +172,12 @@ func (m *Manager) circuitEnded(c *circuit) {
 // death is a circuit that died in use without its link.
 type death struct {
 	guard directory.Node
-	link  *link.Link
+	link  liver
 	at    time.Time
 }
+
+// liver is a *link.Link, as far as it is judged.
+type liver interface{ Done() <-chan struct{} }
 
 // judgeLocked counts failures and deaths against their guards, unless the links died after
 // all: then our own connection was going already. It returns when to look again.
