@@ -116,11 +116,18 @@ func (s *guardSet) refresh(rand io.Reader, now time.Time, d *directory.Directory
 	return changed, nil
 }
 
-// trusted returns the guards that are listed and no suspects, best first.
+// trusted returns the guards that are listed and no suspects, best first. If
+// every one is a suspect, which says more of our own connection than of them,
+// it returns them all: a client without guards would be cut off for months.
 func (s *guardSet) trusted(d *directory.Directory) (nodes []directory.Node, guards []*guard) {
-	for _, g := range s.list {
-		if n, ok := d.Node(g.id); ok && !g.bias.suspect() {
-			nodes, guards = append(nodes, n), append(guards, g)
+	for _, suspects := range []bool{false, true} {
+		for _, g := range s.list {
+			if n, ok := d.Node(g.id); ok && g.bias.suspect() == suspects {
+				nodes, guards = append(nodes, n), append(guards, g)
+			}
+		}
+		if len(nodes) > 0 {
+			break
 		}
 	}
 	return nodes, guards

@@ -299,6 +299,24 @@ func TestBiasedGuardIsDropped(t *testing.T) {
 	}
 }
 
+// A client whose own connection made every guard a suspect is not cut off.
+func TestAllSuspectsAreStillGuards(t *testing.T) {
+	d := testDirectory(t, 5)
+	s := sampled(t, d)
+	for i, g := range s.list {
+		for range builtSample {
+			s.countBuilt(g.id, false)
+		}
+		want := len(s.list) - i - 1
+		if want == 0 {
+			want = len(s.list)
+		}
+		if got := len(s.usable(start, d)); got != want {
+			t.Fatalf("with %d suspects of %d %d guards are used", i+1, len(s.list), got)
+		}
+	}
+}
+
 // Between the two thresholds a guard is used, and its owner is told once.
 func TestDoubtfulGuardIsSaid(t *testing.T) {
 	s := sampled(t, testDirectory(t, 30))
