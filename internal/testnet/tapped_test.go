@@ -49,7 +49,7 @@ func (e *entropy) Read(p []byte) (int, error) {
 
 // handshake makes the client's side of a CREATE again; nil if it is not ours.
 func (e *entropy) handshake(node directory.Node, create []byte) *onion.ClientHandshake {
-	const offX = 2 + identity.NodeIDSize + suite.DHSize // version, class, ID, B
+	const offX = 3 + 8 + identity.NodeIDSize + suite.DHSize // version, class, effort, nonce, ID, B
 	x := suite.DHPublic(create[offX:][:suite.DHSize])
 	kem := suite.KEMPublic(create[offX+suite.DHSize:][:suite.KEMPublicSize])
 	e.mu.Lock()
