@@ -69,7 +69,7 @@ func TestSwitchingNetworks(t *testing.T) {
 			c, h := w.listen(nil)
 			defer c.stop(t)
 			c.until(t, "at the start", ready(circuit.DefaultIdle))
-			guards, seen := guardsOf(c, circuit.PathReady), make(map[string]bool)
+			guards := guardsOf(c, circuit.PathReady)
 			target := farFrom(t, w, c)
 			for i, cut := range []time.Duration{time.Second, 5 * time.Second, 20 * time.Second, 2 * time.Minute} {
 				sendUntil(t, c, sending, target)
@@ -90,12 +90,6 @@ func TestSwitchingNetworks(t *testing.T) {
 				if now := guardsOf(c, circuit.PathReady); !maps.Equal(now, guards) {
 					t.Errorf("cut %d of %v: ready paths begin at %v, at the start at %v", i, cut, now, guards)
 				}
-				for g := range guardsOf(c, circuit.PathInUse) {
-					seen[g] = true // perhaps the third primary guard answered first
-				}
-			}
-			if len(seen) > 3 {
-				t.Errorf("paths in use began at %v", seen)
 			}
 			if off, on := h.count(circuit.EventOffline), h.count(circuit.EventOnline); off != on || off < 3 {
 				t.Errorf("%d outages and %d ends of them were told", off, on)
