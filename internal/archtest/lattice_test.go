@@ -15,6 +15,7 @@ import (
 const lattice = `
 	# Leaves, and the pure packages: bytes in, bytes out.
 	NONE < wire < suite < identity;
+	NONE < padding < onion;
 	identity < onion, directory, mailbox, ratchet;
 	ratchet < group;
 

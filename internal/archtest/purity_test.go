@@ -10,7 +10,7 @@ import (
 // pure packages take bytes and give bytes: clock and randomness are injected,
 // so that everything they do can be repeated, simulated and fuzzed.
 var pure = []string{
-	"wire", "suite", "identity", "onion", "directory", "mailbox", "ratchet", "group",
+	"wire", "suite", "identity", "padding", "onion", "directory", "mailbox", "ratchet", "group",
 }
 
 // impureImports are not for pure packages, nor is anything below them, except

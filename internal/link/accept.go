@@ -85,8 +85,12 @@ func (e *Endpoint) dispatch(conn *quic.Conn) {
 		default:
 		}
 	} else {
+		l := &Link{conn: conn, peer: peer, known: known}
+		if !known {
+			l.pad = e.newPad(conn)
+		}
 		select {
-		case e.acceptLinks <- &Link{conn: conn, peer: peer, known: known}:
+		case e.acceptLinks <- l:
 			queued = true
 		default:
 		}

@@ -37,6 +37,7 @@ func (e *ResetError) Error() string { return "link: channel was reset" }
 type Channel struct {
 	str stream
 	id  uint32
+	pad *pad // of its link
 
 	// Of the goroutine that reads.
 	peeked [onion.CellSize]byte // what Wait looks at
@@ -48,6 +49,7 @@ type Channel struct {
 // stream is what a channel needs of a *quic.Stream.
 type stream interface {
 	io.ReadWriteCloser
+	TryWriteAll([]byte) error
 	Peek([]byte) (int, error)
 	CancelRead(quic.StreamErrorCode)
 	CancelWrite(quic.StreamErrorCode)
@@ -55,8 +57,8 @@ type stream interface {
 	SetWriteDeadline(time.Time) error
 }
 
-func newChannel(s *quic.Stream) *Channel {
-	return &Channel{str: s, id: uint32(s.StreamID()>>2) + 1}
+func newChannel(s *quic.Stream, p *pad) *Channel {
+	return &Channel{str: s, id: uint32(s.StreamID()>>2) + 1, pad: p}
 }
 
 // CircID returns the circuit id that all cells on this channel bear: it counts
@@ -101,6 +103,7 @@ func (c *Channel) ReadBatch(b *Batch) error {
 		}
 		return streamError(err)
 	}
+	c.pad.touch()
 	b.n = got / onion.CellSize
 	c.part = append(c.part, b.buf[b.n*onion.CellSize:got]...)
 	return nil
@@ -144,6 +147,7 @@ func (c *Channel) ReadCell(cell *onion.Cell) error {
 // window is full.
 func (c *Channel) WriteBatch(b *Batch) error {
 	_, err := c.str.Write(b.Bytes())
+	c.pad.touch()
 	return streamError(err)
 }
 
@@ -166,11 +170,15 @@ func (c *Channel) WriteCells(cells ...*onion.Cell) error {
 
 // CloseWrite ends our direction after the cells that were written. Not
 // concurrent with a write.
-func (c *Channel) CloseWrite() error { return c.str.Close() }
+func (c *Channel) CloseWrite() error {
+	c.pad.remove(c)
+	return c.str.Close()
+}
 
 // Close ends our direction after the cells that were written, and refuses what
 // the peer may still send. Not concurrent with a write; Abort is.
 func (c *Channel) Close() error {
+	c.pad.remove(c)
 	c.str.CancelRead(0)
 	return c.str.Close()
 }
@@ -178,6 +186,7 @@ func (c *Channel) Close() error {
 // Abort resets both directions; blocked calls return. Cells that the peer has
 // not received may be lost.
 func (c *Channel) Abort(code Code) {
+	c.pad.remove(c)
 	c.str.CancelRead(quic.StreamErrorCode(code))
 	c.str.CancelWrite(quic.StreamErrorCode(code))
 }

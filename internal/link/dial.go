@@ -43,7 +43,11 @@ func (e *Endpoint) dialLink(ctx context.Context, node directory.Node) (*Link, er
 	if err != nil {
 		return nil, err
 	}
-	return &Link{conn: conn, peer: node.ID, known: true}, nil
+	l := &Link{conn: conn, peer: node.ID, known: true}
+	if !e.isNode() {
+		l.pad = e.newPad(conn)
+	}
+	return l, nil
 }
 
 func (e *Endpoint) dialService(ctx context.Context, node directory.Node) (*ServiceConn, error) {

@@ -2,8 +2,10 @@ package link
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -47,6 +49,9 @@ type Config struct {
 	// Route says from which of the computer's addresses remote is reached now,
 	// or that it is not. Used with Sockets. Default: the system is asked.
 	Route func(remote netip.AddrPort) (netip.Addr, bool)
+	// Rand is where link padding draws from, on several goroutines at a time.
+	// Default: crypto/rand.
+	Rand io.Reader
 }
 
 // Endpoint listens (a node's) and dials, on one socket or on as many as the
@@ -86,6 +91,9 @@ func NewEndpoint(pc net.PacketConn, cfg Config) (*Endpoint, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
 	}
 	if cfg.Route == nil {
 		cfg.Route = systemRoute

@@ -15,6 +15,7 @@ type Link struct {
 	conn  *quic.Conn
 	peer  identity.NodeID
 	known bool
+	pad   *pad // nil between nodes
 }
 
 // Peer returns the node at the other end, or false for a client.
@@ -36,7 +37,7 @@ func (l *Link) Open(ctx context.Context) (*Channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newChannel(s), nil
+	return newChannel(s, l.pad), nil
 }
 
 // Accept returns the next channel that the peer opened. A channel exists for
@@ -46,7 +47,7 @@ func (l *Link) Accept(ctx context.Context) (*Channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newChannel(s), nil
+	return newChannel(s, l.pad), nil
 }
 
 // Done is closed when the link is dead: closed by either side, or its peer

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+	"time"
 
 	"sotto/internal/identity"
 )
@@ -90,6 +91,8 @@ func FuzzMessages(f *testing.F) {
 		Truncated(ReasonLimit),
 		Probe([8]byte{3}),
 		End(1, ReasonDone),
+		Cover(time.Minute, 5),
+		Drop(),
 	} {
 		if err := p.Add(m); err != nil {
 			f.Fatal(err)
@@ -122,6 +125,10 @@ func repack(t *testing.T, messages []Message) {
 		_, _, _ = m.Extension()
 		_, _ = m.Created()
 		_, _ = m.Token()
+		_ = m.CheckDrop()
+		if mean, train, err := m.Coverage(); err == nil && !sameMessage(Cover(mean, train), m) {
+			t.Fatal("a COVER that was read is not written alike")
+		}
 		var p Packer
 		if err := p.Add(m); err != nil {
 			t.Fatal(err)

@@ -35,14 +35,16 @@ const (
 	MsgProbe      MsgCommand = 9  // client: are you there?
 	MsgProbeReply MsgCommand = 10 // relay: yes
 	MsgDrop       MsgCommand = 11 // padding between the ends; ignored
+	MsgCover      MsgCommand = 12 // client: send DROPs
 )
 
-const lastMsgCommand = MsgDrop
+const lastMsgCommand = MsgCover
 
 var msgNames = [...]string{
 	MsgBegin: "BEGIN", MsgConnected: "CONNECTED", MsgData: "DATA", MsgEnd: "END",
 	MsgSendme: "SENDME", MsgExtend: "EXTEND", MsgExtended: "EXTENDED",
 	MsgTruncated: "TRUNCATED", MsgProbe: "PROBE", MsgProbeReply: "PROBE_REPLY", MsgDrop: "DROP",
+	MsgCover: "COVER",
 }
 
 // String names the command as the specification does.

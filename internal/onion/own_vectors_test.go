@@ -388,7 +388,7 @@ func vectorInputs() *ownVectors {
 			{Messages: []messageVector{{uint8(MsgExtend), 0, fill(32+HandshakeSize, 14)}, {uint8(MsgProbe), 0, fill(8, 15)}}},
 		},
 		Malformed: []malformedVector{
-			{Name: "unknown command", Payload: hexBytes{12, 0, 0, 0, 0}},
+			{Name: "unknown command", Payload: hexBytes{13, 0, 0, 0, 0}},
 			{Name: "over 4,096 bytes", Payload: hexBytes{3, 0, 1, 0x10, 0x01}},
 		},
 		Headers: []headerVector{
