@@ -9,6 +9,7 @@ import (
 
 	"sotto/internal/api"
 	"sotto/internal/client"
+	"sotto/internal/padding"
 )
 
 // closeTimeout bounds how long a command that works alone stays to hand over
@@ -28,6 +29,8 @@ type session interface {
 	DeleteRequest(ctx context.Context, peer string) error
 	Block(ctx context.Context, peer string) error
 	Unblock(ctx context.Context, peer string) error
+	Cover(ctx context.Context) (padding.Level, error)
+	SetCover(ctx context.Context, level string) error
 	Events(ctx context.Context) <-chan client.Event
 	Sync(ctx context.Context) error
 	Flush(ctx context.Context) error

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"sotto/internal/client"
+	"sotto/internal/padding"
 )
 
 // App is one profile: empty, locked or at work. *client.App becomes one
@@ -40,6 +41,10 @@ type Client interface {
 	Take(ctx context.Context) ([]client.Message, error)
 	Sync(ctx context.Context) error
 	Flush(ctx context.Context) error
+
+	Cover(ctx context.Context) (padding.Level, error)
+	SetCover(ctx context.Context, level string) error
+	Chatting()
 
 	Paths() []client.Path
 	NewPath()

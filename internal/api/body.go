@@ -64,6 +64,9 @@ type (
 	textBody struct {
 		Text string `json:"text"`
 	}
+	levelBody struct {
+		Level string `json:"level"`
+	}
 	idBody struct {
 		ID string `json:"id"`
 	}

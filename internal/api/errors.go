@@ -35,6 +35,7 @@ const (
 	CodeBlocked      Code = "blocked"        // recipient is blocked
 	CodeText         Code = "text"           // empty or malformed text
 	CodeTextTooLong  Code = "text_too_long"  // text over the limit
+	CodeCover        Code = "cover"          // no such level of cover traffic
 	CodeNotFailed    Code = "not_failed"     // retry of a message that did not fail
 	CodeNoNetwork    Code = "no_network"     // the profile names no network
 	CodeVaultInUse   Code = "vault_in_use"   // another process has the profile open
@@ -85,6 +86,7 @@ var known = []struct {
 	{client.ErrBlocked, fail(http.StatusConflict, CodeBlocked, "You have blocked this contact.")},
 	{client.ErrUnknown, fail(http.StatusNotFound, CodeUnknown, "This contact or message is not here any more.")},
 	{client.ErrNotFailed, fail(http.StatusConflict, CodeNotFailed, "This message has not failed.")},
+	{client.ErrCover, fail(http.StatusBadRequest, CodeCover, "There is no such level of cover traffic.")},
 	{client.ErrName, fail(http.StatusBadRequest, CodeName, "Please choose a shorter, plain name.")},
 	{client.ErrPassphrase, fail(http.StatusBadRequest, CodeNewPass, "This passphrase is too short.")},
 	{vault.ErrPassphrase, fail(http.StatusForbidden, CodePassphrase, "This passphrase is not right.")},

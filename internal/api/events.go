@@ -21,7 +21,7 @@ type Event struct {
 }
 
 // events streams what changes until the reader leaves or the server stops
-// (docs/api.md §5.6). It outlives locking: a stream opened by a locked app
+// (docs/api.md §5.7). It outlives locking: a stream opened by a locked app
 // tells when it is unlocked.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	select {

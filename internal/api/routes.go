@@ -45,6 +45,9 @@ func (s *Server) routes(pages http.Handler) http.Handler {
 		"POST /sync":                   waiting(Client.Sync),
 		"POST /flush":                  waiting(Client.Flush),
 		"GET /connection":              connection,
+		"GET /cover":                   cover,
+		"PATCH /cover":                 setCover,
+		"POST /chatting":               chatting,
 		"GET /paths":                   paths,
 		"POST /paths/renew":            renew,
 	}

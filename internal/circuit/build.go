@@ -167,9 +167,6 @@ func (t *telescope) awaitExtended(last int) (created []byte, err error) {
 			return nil, fmt.Errorf("%w: %w", errGarbled, err)
 		}
 		_, err = t.unpack[hop].Feed(payload, func(m onion.Message) error {
-			if m.Command == onion.MsgDrop {
-				return nil
-			}
 			if m.Command == onion.MsgTruncated {
 				if err := checkTruncated(hop, m); err != nil {
 					return err

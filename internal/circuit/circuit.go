@@ -24,11 +24,13 @@ type circuit struct {
 	token    func() ([8]byte, error)
 	builtAt  time.Time
 	replan   func()
-	vanguard bool          // the middle is one: for receiving alone
-	retiring chan struct{} // closed when it retires
-	leaving  atomic.Int32  // 1 + the first hop that said that it is going down
-	done     chan struct{} // closed when the circuit is dead
-	wake     chan struct{} // holds one: there may be something to write
+	vanguard bool            // the middle is one: for receiving alone
+	retiring chan struct{}   // closed when it retires
+	leaving  atomic.Int32    // 1 + the first hop that said that it is going down
+	done     chan struct{}   // closed when the circuit is dead
+	wake     chan struct{}   // holds one: there may be something to write
+	wrote    func(cells int) // tells the cover traffic
+	carries  atomic.Bool     // stands over the guard in use, for the cover traffic
 
 	// Guarded by Manager.mu.
 	used    bool // belongs to iso
@@ -37,7 +39,9 @@ type circuit struct {
 	lastUse time.Time     // of the last change in the number of streams
 	life    time.Duration // how long it takes streams, from its building or first use
 	retired bool
-	left    bool // retired because a node is going down
+	left    bool          // retired because a node is going down
+	told    time.Duration // the mean that hops were told for dummies
+	tellAt  time.Time     // when they are told of another; zero: told is right
 
 	// The reader's.
 	unpack  [hops]onion.Unpacker
@@ -55,11 +59,14 @@ type circuit struct {
 	window  onion.SendWindow
 	rtt     time.Duration
 	probe   probe
+	trains  []train   // dummies that wait to be written
+	answers [hops]int // DROPs that are due as answers to dummies
+	dropped int       // others
 }
 
 func newCircuit(b *build, t *telescope, m *Manager) *circuit {
 	now := m.cfg.Now()
-	return &circuit{
+	c := &circuit{
 		id: b.id, path: b.path, vanguard: b.vanguard, link: t.link, ch: t.ch, onion: &t.onion,
 		now: m.cfg.Now, token: m.probeToken, replan: m.kickMaintain, builtAt: now,
 		life:     m.shortened(maxIdleAge),
@@ -67,6 +74,9 @@ func newCircuit(b *build, t *telescope, m *Manager) *circuit {
 		done:     make(chan struct{}), wake: make(chan struct{}, 1),
 		streams: make(map[uint16]*Stream), rtt: t.rtt,
 	}
+	c.wrote = func(cells int) { m.wrote(c, cells) }
+	c.ch.AllowPadding()
+	return c
 }
 
 // run serves the circuit until it is dead.
@@ -158,7 +168,7 @@ func unexpected(hop int, m onion.Message) error {
 // TRUNCATED.
 func (c *circuit) handleLocked(hop int, m onion.Message) error {
 	if m.Command == onion.MsgDrop {
-		return nil
+		return c.droppedLocked(hop, m)
 	}
 	if m.Command == onion.MsgTruncated {
 		return c.truncatedLocked(hop, m)

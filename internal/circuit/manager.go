@@ -49,6 +49,7 @@ type Manager struct {
 	kick    chan struct{} // holds one: plan again
 	events  chan Event
 	efforts *efforts
+	cover   cover
 
 	mu        sync.Mutex // guards what follows
 	closed    bool
@@ -96,6 +97,7 @@ func NewManager(cfg Config) (*Manager, error) {
 		changed:   make(chan struct{}),
 		said:      make(map[string]bool),
 		avoid:     make(map[identity.NodeID]time.Time),
+		cover:     cover{kick: make(chan struct{}, 1)},
 	}
 	if err := m.refreshLocked(cfg.Now(), cfg.Directory.Current()); err != nil {
 		return nil, err
@@ -103,6 +105,7 @@ func NewManager(cfg Config) (*Manager, error) {
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.wg.Go(m.maintain)
 	m.wg.Go(m.eventLoop)
+	m.wg.Go(m.coverLoop)
 	return m, nil
 }
 

@@ -55,6 +55,8 @@ func TestExitMayNot(t *testing.T) {
 		"open a stream":               {onion.Begin(1, identity.NodeID{})},
 		"extend":                      {onion.Extended(make([]byte, onion.HandshakeSize))},
 		"truncate":                    {onion.Truncated(onion.ReasonDone)},
+		"ask for cover traffic":       {onion.Cover(time.Minute, 5)},
+		"drop on a stream":            {{Command: onion.MsgDrop, Stream: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := twoStreams(t)
@@ -87,8 +89,9 @@ func TestExitMay(t *testing.T) {
 		t.Fatal(err)
 	}
 	for hop := range exitHop {
-		if err := c.receivePayload(hop, pack(t, onion.Message{Command: onion.MsgDrop}), onion.Tag{}); err != nil {
-			t.Fatal(err)
+		err := c.receivePayload(hop, pack(t, onion.Message{Command: onion.MsgDrop}), onion.Tag{})
+		if (err == nil) != (hop >= middleHop) {
+			t.Fatalf("DROP of hop %d: %v", hop, err)
 		}
 		if err := c.receivePayload(hop, pack(t, onion.Connected(1)), onion.Tag{}); err == nil {
 			t.Fatalf("hop %d speaks for the exit", hop)

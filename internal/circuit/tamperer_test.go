@@ -20,6 +20,9 @@ type tamperer struct {
 	back  atomic.Bool // of every cell away from the client
 	mark  atomic.Bool // every cell is made RELAY_EARLY, either way
 	mute  atomic.Bool // nothing is forwarded
+
+	// see, if set, is shown every cell between a client and this guard.
+	see func(cell *onion.Cell, toward bool)
 }
 
 func (e *tamperer) is(i int) bool { return slices.Contains(e.nodes, i) }
@@ -39,14 +42,15 @@ func (e *tamperer) serve(ctx context.Context, w *network, self directory.LocalNo
 				if err != nil {
 					return
 				}
-				wg.Go(func() { e.circuit(ctx, w, self, end, ch) })
+				_, fromNode := l.Peer()
+				wg.Go(func() { e.circuit(ctx, w, self, end, ch, !fromNode && e.see != nil) })
 			}
 		})
 	}
 }
 
 // circuit serves one circuit; any error ends it.
-func (e *tamperer) circuit(ctx context.Context, w *network, self directory.LocalNode, end *link.Endpoint, prev *link.Channel) {
+func (e *tamperer) circuit(ctx context.Context, w *network, self directory.LocalNode, end *link.Endpoint, prev *link.Channel, watched bool) {
 	defer prev.Abort(0)
 	stop := context.AfterFunc(ctx, func() { prev.Abort(0) })
 	defer stop()
@@ -62,6 +66,12 @@ func (e *tamperer) circuit(ctx context.Context, w *network, self directory.Local
 		var cell onion.Cell
 		if prev.ReadCell(&cell) != nil {
 			break
+		}
+		if watched {
+			e.see(&cell, false)
+		}
+		if cell.Command() == onion.CmdPadding {
+			continue
 		}
 		mine, payload, _ := layer.Outbound(&cell)
 		if !mine {
@@ -86,7 +96,7 @@ func (e *tamperer) circuit(ctx context.Context, w *network, self directory.Local
 				return nil // an exit that answers nothing
 			}
 			if next, err = e.extend(ctx, w, end, prev, layer, m); err == nil {
-				wg.Go(func() { e.toward(layer, prev, next) })
+				wg.Go(func() { e.toward(layer, prev, next, watched) })
 			}
 			return err
 		})
@@ -179,7 +189,7 @@ func (e *tamperer) marked(cell *onion.Cell) {
 }
 
 // toward passes cells to the client.
-func (e *tamperer) toward(layer *onion.RelayCircuit, prev, next *link.Channel) {
+func (e *tamperer) toward(layer *onion.RelayCircuit, prev, next *link.Channel, watched bool) {
 	defer prev.Abort(0)
 	for {
 		var cell onion.Cell
@@ -189,12 +199,18 @@ func (e *tamperer) toward(layer *onion.RelayCircuit, prev, next *link.Channel) {
 		if e.mute.Load() {
 			continue
 		}
+		if cell.Command() == onion.CmdPadding {
+			continue
+		}
 		layer.Inbound(&cell)
 		cell.SetCircID(prev.CircID())
 		if e.flip.Load() {
 			cell.Body()[3] ^= 1
 		}
 		e.marked(&cell)
+		if watched {
+			e.see(&cell, true)
+		}
 		if prev.WriteCells(&cell) != nil {
 			return
 		}

@@ -11,6 +11,11 @@ func (c *circuit) writeLoop() {
 	for {
 		b := link.NewBatch()
 		err := c.fillBatch(b)
+		if b.Len() > 0 {
+			c.wrote(b.Len())
+		} else if err == nil {
+			err = c.fillCover(b)
+		}
 		n := b.Len()
 		if err == nil && n > 0 {
 			err = c.ch.WriteBatch(b)

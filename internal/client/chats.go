@@ -123,6 +123,7 @@ func (c *Client) Messages(ctx context.Context, peer, before string, limit int) (
 	if err != nil {
 		return nil, err
 	}
+	c.Chatting()
 	limit = min(max(limit, 1), maxPage)
 	var out []Message
 	err = c.vault.View(ctx, func(tx *vault.Tx) error {

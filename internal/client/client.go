@@ -11,6 +11,7 @@ import (
 	"sotto/internal/directory"
 	"sotto/internal/identity"
 	"sotto/internal/mailbox"
+	"sotto/internal/padding"
 	"sotto/internal/suite"
 	"sotto/internal/vault"
 )
@@ -58,10 +59,11 @@ type Client struct {
 	sending   map[[16]byte]bool // messages that a member has been asked to store
 	live      int               // subscriptions that stand
 	state     Connection
-	fault     error         // why the last attempt to reach the network failed
-	broken    bool          // the vault is damaged
-	eager     bool          // the network is back: the outbox need not pause
-	reminding bool          // Take holds something back
+	fault     error // why the last attempt to reach the network failed
+	broken    bool  // the vault is damaged
+	eager     bool  // the network is back: the outbox need not pause
+	reminding bool  // Take holds something back
+	cover     padding.Level
 	changed   chan struct{} // closed and replaced when Flush may have to look again
 }
 
@@ -145,6 +147,9 @@ func (c *Client) load(tx *vault.Tx) error {
 		if k.State == vault.ContactBlocked {
 			c.blocked[k.ID] = true
 		}
+	}
+	if err := c.loadCover(tx); err != nil {
+		return err
 	}
 	return c.loadPeriods(tx)
 }

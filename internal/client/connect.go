@@ -10,6 +10,7 @@ import (
 	"sotto/internal/circuit"
 	"sotto/internal/identity"
 	"sotto/internal/link"
+	"sotto/internal/padding"
 )
 
 // circuits is the Network of circuits through links.
@@ -90,6 +91,12 @@ func (n *circuits) NewPath() {
 	n.endpoint.ForgetSessions()
 	n.manager.NewPath()
 }
+
+// SetCover implements Network.
+func (n *circuits) SetCover(l padding.Level) { n.manager.SetCover(l) }
+
+// Chatting implements Network.
+func (n *circuits) Chatting() { n.manager.Chatting() }
 
 // Close implements Network.
 func (n *circuits) Close() error { return errors.Join(n.manager.Close(), n.endpoint.Close()) }

@@ -13,6 +13,7 @@ import (
 	"sotto/internal/directory"
 	"sotto/internal/identity"
 	"sotto/internal/mailbox"
+	"sotto/internal/padding"
 )
 
 // fakeSwarm is a network in memory: members that check every request as real
@@ -191,6 +192,9 @@ type fakeNetwork struct {
 	asked []asked // every stream that was opened
 	live  map[*fakeStream]bool
 	old   chan struct{} // closed when the circuits retire
+
+	level   padding.Level
+	chatted int
 }
 
 // asked is one stream as it was asked for.
@@ -255,6 +259,18 @@ func (s *fakeSwarm) client() *fakeNetwork {
 func (n *fakeNetwork) Paths() []Path { return nil }
 
 func (n *fakeNetwork) NewPath() {}
+
+func (n *fakeNetwork) SetCover(l padding.Level) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.level = l
+}
+
+func (n *fakeNetwork) Chatting() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.chatted++
+}
 
 func (n *fakeNetwork) Close() error { n.cut(true); return nil }
 

@@ -7,6 +7,7 @@ import (
 	"sotto/internal/circuit"
 	"sotto/internal/directory"
 	"sotto/internal/identity"
+	"sotto/internal/padding"
 )
 
 // Network is how the client reaches members of swarms. The real one runs over
@@ -18,6 +19,10 @@ type Network interface {
 	// Paths returns the circuits, and NewPath drops them.
 	Paths() []Path
 	NewPath()
+	// SetCover sets the level of cover traffic, and Chatting says that a
+	// conversation is in use at this moment.
+	SetCover(padding.Level)
+	Chatting()
 	// Close ends everything and waits for it.
 	Close() error
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"slices"
 
 	"sotto/internal/identity"
 	"sotto/internal/mailbox"
@@ -101,6 +102,9 @@ func (c *Client) follow(fx *effects) {
 	}
 	if fx.deletes {
 		c.kickDelete.kick()
+	}
+	if slices.ContainsFunc(fx.events, func(e Event) bool { return e.Type == EventMessage }) {
+		c.Chatting()
 	}
 	c.hub.publish(fx.events...)
 	for _, m := range fx.states {

@@ -155,6 +155,7 @@ func (c *Client) MarkRead(ctx context.Context, peer string) error {
 	if err != nil {
 		return err
 	}
+	c.Chatting()
 	marked := false
 	err = c.vault.Update(ctx, func(tx *vault.Tx) error {
 		contact, err := tx.Contact(root)

@@ -74,6 +74,7 @@ func (c *Client) Send(ctx context.Context, peer, text string) (Message, error) {
 	}
 	c.kickOutbox.kick()
 	c.kickContacts.kick()
+	c.Chatting()
 	out := c.shown(m, 0)
 	if welcome {
 		c.hub.publish(Event{Type: EventChat, Peer: out.Peer})

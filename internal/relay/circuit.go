@@ -43,6 +43,7 @@ type circuit struct {
 
 	toPrev queue
 	sender sender // the relay's own cells, and the order of all, toward the client
+	cover  cover  // the dummies that the client asked for
 
 	ctx    context.Context // done when the circuit is being destroyed
 	cancel context.CancelFunc
@@ -115,6 +116,7 @@ func (c *circuit) clear() {
 	next, streams := c.next, c.streams
 	c.streams = nil
 	c.mu.Unlock()
+	c.cover.close()
 	c.toPrev.close()
 	if next != nil {
 		// What lies before this relay is nobody's business after it.

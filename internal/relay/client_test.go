@@ -218,6 +218,9 @@ func (c *client) open(cell *onion.Cell, unpackers []onion.Unpacker, window *onio
 	if err := onion.CheckHeader(cell); err != nil {
 		return err
 	}
+	if cell.Command() == onion.CmdPadding {
+		return nil
+	}
 	hop, payload, tag, err := c.layers.Open(cell)
 	if err != nil {
 		return err

@@ -35,6 +35,7 @@ func (r *Relay) serveCircuit(ctx context.Context, ch *link.Channel, from *neighb
 		c.destroy(onion.ReasonShutdown)
 		return
 	}
+	ch.AllowPadding()
 	c.serve()
 	r.remove(c)
 }

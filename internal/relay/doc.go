@@ -18,7 +18,7 @@
 //
 // Besides, endIdle ends what is idle, one for the relay.
 //
-// Locks are taken in this order: sender.mu, queue.mu or stream.mu, circuit.mu,
-// Relay.mu, account.mu. halfOpen.mu, creations.mu, links.mu and targets.mu come
-// after these, and no two of them together.
+// Locks are taken in this order: sender.mu, queue.mu or stream.mu, cover.mu,
+// circuit.mu, Relay.mu, account.mu. halfOpen.mu, creations.mu, links.mu and
+// targets.mu come after these, and no two of them together.
 package relay

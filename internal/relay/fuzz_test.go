@@ -143,6 +143,7 @@ func FuzzRelayMessages(f *testing.F) {
 	f.Add(payload(onion.Extend(dir[2].ID, make([]byte, onion.HandshakeSize))), payload(onion.Probe([8]byte{})))
 	f.Add(payload(onion.Sendme(onion.Tag{1})), payload(onion.StreamSendme(1)))
 	f.Add(payload(onion.Begin(1, identity.NodeID{1})), payload(onion.Message{Command: onion.MsgDrop}))
+	f.Add(payload(onion.Cover(time.Minute, 5)), payload(onion.Cover(0, 2), onion.Cover(0, 0)))
 	shared := offline(f)
 	f.Fuzz(func(t *testing.T, first, second []byte) {
 		c := newCircuit(context.Background(), shared.relay, sink{}, shared.layer)

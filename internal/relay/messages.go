@@ -45,7 +45,9 @@ func (c *circuit) handle(m onion.Message) error {
 		}
 		return c.sender.send(onion.ProbeReply(token))
 	case onion.MsgDrop:
-		return nil
+		return m.CheckDrop()
+	case onion.MsgCover:
+		return c.handleCover(m)
 	}
 	return fmt.Errorf("%w: %v from a client", errProtocol, m.Command)
 }

@@ -104,6 +104,7 @@ func (s *sender) data(str *stream, p []byte) error {
 			}
 			p = p[n:]
 		}
+		s.c.cover.sent(b.Len())
 		s.c.toPrev.push(b)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"sotto/internal/identity"
 	"sotto/internal/link"
 	"sotto/internal/mailbox"
+	"sotto/internal/padding"
 )
 
 // clock is the system's, and can be put forward.
@@ -89,9 +90,11 @@ func (s *sendOnly) OpenStream(ctx context.Context, iso circuit.Isolation, avoid 
 	return stream, nil
 }
 
-func (s *sendOnly) Paths() []client.Path { return nil }
-func (s *sendOnly) NewPath()             { s.manager.NewPath() }
-func (s *sendOnly) Close() error         { return errors.Join(s.manager.Close(), s.endpoint.Close()) }
+func (s *sendOnly) Paths() []client.Path     { return nil }
+func (s *sendOnly) NewPath()                 { s.manager.NewPath() }
+func (s *sendOnly) SetCover(l padding.Level) { s.manager.SetCover(l) }
+func (s *sendOnly) Chatting()                { s.manager.Chatting() }
+func (s *sendOnly) Close() error             { return errors.Join(s.manager.Close(), s.endpoint.Close()) }
 
 // leave lets a person send some texts that nobody reads.
 func leave(t *testing.T, p, to *person, peer string, n int) {

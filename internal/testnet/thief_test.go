@@ -11,6 +11,7 @@ import (
 	"sotto/internal/circuit"
 	"sotto/internal/client"
 	"sotto/internal/identity"
+	"sotto/internal/padding"
 	"sotto/internal/vault"
 )
 
@@ -110,9 +111,11 @@ type offline struct{}
 func (offline) OpenStream(context.Context, circuit.Isolation, []circuit.Isolation, identity.NodeID) (client.Stream, error) {
 	return nil, circuit.ErrNoCircuit
 }
-func (offline) Paths() []client.Path { return nil }
-func (offline) NewPath()             {}
-func (offline) Close() error         { return nil }
+func (offline) Paths() []client.Path   { return nil }
+func (offline) SetCover(padding.Level) {}
+func (offline) Chatting()              {}
+func (offline) NewPath()               {}
+func (offline) Close() error           { return nil }
 
 // readable opens the stolen profile with the passphrase: what was searched for
 // is all there, under the encryption.

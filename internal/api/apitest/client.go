@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"sotto/internal/client"
+	"sotto/internal/padding"
 )
 
 // maxText is a limit of a message's text for tests.
@@ -24,6 +25,8 @@ type Client struct {
 	taken       uint64 // Take has returned what came before this
 	offline     bool
 	renewed     int // how often NewPath was called
+	cover       padding.Level
+	chatted     int // how often Chatting was called
 }
 
 type chat struct {
