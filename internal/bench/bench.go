@@ -77,6 +77,7 @@ var All = []Benchmark{
 	{"delivery", "send messages between two accounts until they are shown", delivery},
 	{"store", "put, fetch and push envelopes", stores},
 	{"ratchet", "encrypt and decrypt messages of a session", ratchets},
+	{"padding", "send what cover traffic is made of, and count its bytes", paddings},
 	{"idle", "hold still, and weigh the processes", idle},
 }
 

@@ -56,6 +56,7 @@ export async function onboarding(page, shoot) {
   await shoot('empty');
 
   await id(page, 'open-settings').click();
+  await coverLevels(page);
   await shoot('settings');
   await id(page, 'lock').click();
   await mustHaveFocus(page, 'unlock-passphrase');
@@ -67,4 +68,20 @@ export async function onboarding(page, shoot) {
   await page.reload();
   await id(page, 'messenger').waitFor();
   return account;
+}
+
+/** The level of cover traffic says what it costs, applies, and is kept. */
+async function coverLevels(page) {
+  await id(page, 'cover-standard').waitFor();
+  must(await id(page, 'cover-standard').isChecked(), 'standard is not the level of a new account');
+  const costs = await page.locator('label:has([name="cover"]) .cost').allTextContents();
+  must(costs.length === 4 && costs.every((cost) => /\d+ MB a day/.test(cost)), 'a level does not say what it costs');
+  await id(page, 'cover-high').check();
+  await page.getByText('Saved').waitFor();
+  await id(page, 'open-me').click();
+  await id(page, 'open-settings').click();
+  await id(page, 'cover-high').waitFor();
+  must(await id(page, 'cover-high').isChecked(), 'the chosen level is lost');
+  await id(page, 'cover-active').check();
+  await page.getByText('Saved').waitFor();
 }

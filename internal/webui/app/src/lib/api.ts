@@ -1,5 +1,5 @@
 import { t } from './strings';
-import type { Chat, Connection, Me, Message, Path, Status } from './types';
+import type { Chat, Connection, Cover, CoverName, Me, Message, Path, Status } from './types';
 
 /** A refusal or failure in words for people. */
 export class ApiError extends Error {
@@ -80,6 +80,10 @@ export class Api {
   unblock = (peer: string) => this.call('POST', `/chats/${peer}/unblock`);
   accept = (peer: string) => this.call('POST', `/requests/${peer}/accept`);
   deleteRequest = (peer: string) => this.call('POST', `/requests/${peer}/delete`);
+
+  cover = () => this.call<Cover>('GET', '/cover');
+  setCover = (level: CoverName) => this.call<Cover>('PATCH', '/cover', { level });
+  chatting = () => this.call('POST', '/chatting');
 
   connection = () => this.call<Connection>('GET', '/connection');
   paths = async () => (await this.call<{ paths: Path[] }>('GET', '/paths')).paths;

@@ -11,9 +11,13 @@ export interface Thread {
 
 type Phase = 'starting' | 'refused' | 'lost' | ProfileState;
 
+/** So often, in milliseconds, typing is told. */
+const TYPING = 60_000;
+
 /** What the server knows and the app shows, kept up to date by its events. */
 class Store {
   api = new Api('');
+  private typedAt = 0;
   phase = $state<Phase>('starting');
   /** Making an account has steps left although the account is there already. */
   onboarding = $state(false);
@@ -205,6 +209,14 @@ class Store {
 
   nameOf(peer: string): string {
     return this.chat(peer)?.name || this.newNames[peer] || '';
+  }
+
+  /** Somebody types: a conversation is in use, which some cover traffic follows. */
+  typing(): void {
+    const now = Date.now();
+    if (now - this.typedAt < TYPING) return;
+    this.typedAt = now;
+    void this.api.chatting().catch(() => undefined);
   }
 
   async send(peer: string, text: string): Promise<void> {

@@ -281,4 +281,18 @@ export const t = {
     aboutText: 'This page is served by the program on this machine and loads nothing from anywhere else.',
     licences: 'Licences of what is inside',
   },
+
+  cover: {
+    title: 'Cover traffic',
+    text: 'Dummies that look like messages make whoever watches your line, or the first node of your paths, unsure when you really write. What you write, and to whom, is hidden from them at every level.',
+    levels: {
+      low: { name: 'Low', text: 'Keeps the line from falling silent, no more. Who watches it can tell when a message goes.' },
+      standard: { name: 'Standard', text: 'A few dummies: some doubt which of what passes are messages.' },
+      active: { name: 'Active chat', text: 'Many dummies while you chat. Who watches can tell that you are chatting, but hardly when each message goes.' },
+      high: { name: 'High', text: 'A dummy every few seconds in each direction, day and night. Short messages disappear among them.' },
+    },
+    perDay: (mb: number) => `${mb} MB a day`,
+    perChat: (day: number, hour: number) => `${day} MB a day, ${hour} MB more for each hour of chatting`,
+    limits: 'No level hides that you use Sotto, nor long messages, nor anything from somebody who watches both ends for long. The cost is that of a quiet day, your own messages come on top.',
+  },
 };

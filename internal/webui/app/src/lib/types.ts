@@ -67,6 +67,13 @@ export interface Connection {
   text: string;
 }
 
+export type CoverName = 'low' | 'standard' | 'active' | 'high';
+
+export interface Cover {
+  level: CoverName;
+  levels: { level: CoverName; mb_per_day: number; mb_per_chat_hour: number }[];
+}
+
 export interface ServerEvent {
   type: 'status' | 'message' | 'state' | 'chat' | 'path' | 'connection' | 'missed';
   state?: ProfileState;
