@@ -28,6 +28,9 @@ type ownVectors struct {
 	Messages  []messagesVector  `json:"messages"`
 	Malformed []malformedVector `json:"message_failures"`
 	Headers   []headerVector    `json:"headers"`
+	Parts     []partsVector     `json:"create_parts"`
+	Fields    []malformedVector `json:"field_failures"`
+	Tampered  []circuitVector   `json:"tampered_circuits"`
 }
 
 type handshakeVector struct {
@@ -96,6 +99,59 @@ type headerVector struct {
 	Name   string   `json:"name"`
 	Header hexBytes `json:"header"`
 	Error  string   `json:"error,omitempty"`
+}
+
+// partsVector is two cells with these headers, whose bodies are zeros but for
+// the last byte of the second.
+type partsVector struct {
+	Name   string   `json:"name"`
+	First  hexBytes `json:"first_header"`
+	Second hexBytes `json:"second_header"`
+	Last   uint8    `json:"last_byte"`
+	Error  string   `json:"error,omitempty"`
+}
+
+func (v partsVector) join() error {
+	var first, second Cell
+	copy(first[:], v.First)
+	copy(second[:], v.Second)
+	second[CellSize-1] = v.Last
+	_, err := JoinCreate(&first, &second, CmdCreate)
+	return err
+}
+
+// readFields reads what a message of its command holds.
+func readFields(m Message) (err error) {
+	switch m.Command {
+	case MsgBegin:
+		_, err = m.Target()
+	case MsgEnd, MsgTruncated:
+		_, err = m.Reason()
+	case MsgSendme:
+		_, err = m.SendmeTag()
+	case MsgExtend:
+		_, _, err = m.Extension()
+	case MsgExtended:
+		_, err = m.Created()
+	case MsgProbe, MsgProbeReply:
+		_, err = m.Token()
+	}
+	return err
+}
+
+// tampered are circuits on which one bit of the second cell is flipped, in
+// either direction: at both ends of the tag and of the payload.
+func tampered(keys []hexBytes) (out []circuitVector) {
+	for _, outbound := range []bool{true, false} {
+		for _, bit := range []int{0, 8*TagSize - 1, 8 * TagSize, 8*BodySize - 1} {
+			out = append(out, circuitVector{Keys: keys, Steps: []step{
+				{Outbound: outbound, Hop: 2, Payload: hexBytes("whole")},
+				{Outbound: outbound, Hop: 2, Payload: hexBytes("changed"), Flip: &bit},
+				{Outbound: outbound, Hop: 2, Payload: hexBytes("lost")},
+			}})
+		}
+	}
+	return out
 }
 
 // errorClasses are the names that vectors give to errors.
@@ -260,6 +316,19 @@ func (v *ownVectors) run(t *testing.T) {
 		_, _, err := unpackAll([][]byte{v.Malformed[i].Payload})
 		v.Malformed[i].Error = errorClass(t, err)
 	}
+	for i := range v.Fields {
+		got, _, err := unpackAll([][]byte{v.Fields[i].Payload})
+		if err != nil || len(got) != 1 {
+			t.Fatalf("%s: %d messages, error %v", v.Fields[i].Name, len(got), err)
+		}
+		v.Fields[i].Error = errorClass(t, readFields(got[0]))
+	}
+	for i := range v.Parts {
+		v.Parts[i].Error = errorClass(t, v.Parts[i].join())
+	}
+	for i := range v.Tampered {
+		v.Tampered[i].run(t)
+	}
 	for i := range v.Headers {
 		var c Cell
 		copy(c[:], v.Headers[i].Header)
@@ -399,6 +468,33 @@ func vectorInputs() *ownVectors {
 			{Name: "unknown command", Header: hexBytes{0, 0, 0, 1, 6, 1, 0, 0}},
 			{Name: "third part of CREATE", Header: hexBytes{0, 0, 0, 1, 1, 1, 2, 0}},
 			{Name: "reserved byte", Header: hexBytes{0, 0, 0, 1, 3, 1, 0, 1}},
+			{Name: "version 0", Header: hexBytes{0, 0, 0, 1, 3, 0, 0, 0}},
+			{Name: "last command", Header: hexBytes{0, 0, 0, 1, 255, 1, 0, 0}},
+			{Name: "second part of RELAY", Header: hexBytes{0, 0, 0, 1, 3, 1, 1, 0}},
+			{Name: "second part of DESTROY", Header: hexBytes{0, 0, 0, 1, 4, 1, 1, 0}},
+			{Name: "all bits", Header: hexBytes{255, 255, 255, 255, 255, 255, 255, 255}},
 		},
+		Parts: []partsVector{
+			{Name: "whole", First: hexBytes{0, 0, 0, 1, 1, 1, 0, 0}, Second: hexBytes{0, 0, 0, 1, 1, 1, 1, 0}},
+			{Name: "first part twice", First: hexBytes{0, 0, 0, 1, 1, 1, 0, 0}, Second: hexBytes{0, 0, 0, 1, 1, 1, 0, 0}},
+			{Name: "second part first", First: hexBytes{0, 0, 0, 1, 1, 1, 1, 0}, Second: hexBytes{0, 0, 0, 1, 1, 1, 0, 0}},
+			{Name: "two circuits", First: hexBytes{0, 0, 0, 1, 1, 1, 0, 0}, Second: hexBytes{0, 0, 0, 2, 1, 1, 1, 0}},
+			{Name: "two commands", First: hexBytes{0, 0, 0, 1, 1, 1, 0, 0}, Second: hexBytes{0, 0, 0, 1, 2, 1, 1, 0}},
+			{Name: "version of the second", First: hexBytes{0, 0, 0, 1, 1, 1, 0, 0}, Second: hexBytes{0, 0, 0, 1, 1, 2, 1, 0}},
+			{Name: "no zeros at the end", First: hexBytes{0, 0, 0, 1, 1, 1, 0, 0}, Second: hexBytes{0, 0, 0, 1, 1, 1, 1, 0}, Last: 1},
+		},
+		Fields: []malformedVector{
+			{Name: "BEGIN without stream", Payload: append(hexBytes{1, 0, 0, 0, 32}, fill(32, 16)...)},
+			{Name: "BEGIN cut", Payload: append(hexBytes{1, 0, 1, 0, 31}, fill(31, 16)...)},
+			{Name: "END without reason", Payload: hexBytes{4, 0, 1, 0, 0}},
+			{Name: "END too long", Payload: hexBytes{4, 0, 1, 0, 2, 1, 1}},
+			{Name: "SENDME cut", Payload: append(hexBytes{5, 0, 0, 0, 15}, fill(15, 17)...)},
+			{Name: "SENDME of a stream with a tag", Payload: append(hexBytes{5, 0, 1, 0, 16}, fill(16, 17)...)},
+			{Name: "EXTEND cut", Payload: append(hexBytes{6, 0, 0, 0, 32}, fill(32, 18)...)},
+			{Name: "EXTENDED empty", Payload: hexBytes{7, 0, 0, 0, 0}},
+			{Name: "TRUNCATED of a stream", Payload: hexBytes{8, 0, 1, 0, 1, 0}},
+			{Name: "PROBE too long", Payload: append(hexBytes{9, 0, 0, 0, 9}, fill(9, 19)...)},
+		},
+		Tampered: tampered([]hexBytes{fill(keysSize, 20), fill(keysSize, 21), fill(keysSize, 22)}),
 	}
 }
