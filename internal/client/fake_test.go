@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -191,6 +192,7 @@ type fakeNetwork struct {
 	used  map[circuit.Isolation]bool
 	asked []asked // every stream that was opened
 	live  map[*fakeStream]bool
+	all   []*fakeStream
 	old   chan struct{} // closed when the circuits retire
 
 	level   padding.Level
@@ -209,6 +211,20 @@ type fakeStream struct {
 	net.Conn
 	n        *fakeNetwork
 	retiring chan struct{}
+
+	wrote, read atomic.Int64 // bytes
+}
+
+func (s *fakeStream) Write(b []byte) (int, error) {
+	n, err := s.Conn.Write(b)
+	s.wrote.Add(int64(n))
+	return n, err
+}
+
+func (s *fakeStream) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	s.read.Add(int64(n))
+	return n, err
 }
 
 func (s *fakeStream) Close() error {
@@ -316,7 +332,8 @@ func (n *fakeNetwork) OpenStream(ctx context.Context, iso circuit.Isolation, avo
 		delete(m.conns, b)
 		n.s.mu.Unlock()
 	}()
-	stream := &fakeStream{a, n, n.old}
+	stream := &fakeStream{Conn: a, n: n, retiring: n.old}
 	n.live[stream] = true
+	n.all = append(n.all, stream)
 	return stream, nil
 }
