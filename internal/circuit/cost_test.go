@@ -78,7 +78,7 @@ func TestCostPerDay(t *testing.T) {
 	for _, tc := range []struct {
 		level  padding.Level
 		during time.Duration
-	}{{padding.Low, time.Hour}, {padding.Standard, 2 * time.Hour}, {padding.High, 30 * time.Minute}} {
+	}{{padding.Low, time.Hour}, {padding.Standard, 2 * time.Hour}, {padding.High, 2 * time.Hour}} {
 		days := float64(tc.during) / float64(24*time.Hour)
 		got, want := megabytes(t, tc.level, false, tc.during)/days, perDay[tc.level.String()]
 		t.Logf("%v: %.1f MB a day, documented %.0f", tc.level, got, want)

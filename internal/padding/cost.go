@@ -5,7 +5,7 @@ package padding
 const (
 	lowCost      = 65
 	standardCost = 70
-	highCost     = 345
+	highCost     = 352
 )
 
 // ChatCost is what Active costs in addition for each hour in which a
