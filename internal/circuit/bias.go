@@ -36,6 +36,13 @@ func (s *share) add(good bool, sample uint16) {
 	}
 }
 
+// spoil takes back one that was counted as a success.
+func (s *share) spoil() {
+	if s.good > 0 {
+		s.good--
+	}
+}
+
 // below reports whether less than percent succeeded, of enough to tell.
 func (s share) below(percent int, sample uint16) bool {
 	return s.of >= sample && int(s.good)*100 < int(s.of)*percent
@@ -71,6 +78,12 @@ const (
 // countBuilt records what became of a circuit whose first hop stood.
 func (s *guardSet) countBuilt(id identity.NodeID, good bool) verdict {
 	return s.count(id, func(b *bias) { b.built.add(good, builtSample) })
+}
+
+// unbuilt records that a circuit which was counted as finished died before it
+// was used.
+func (s *guardSet) unbuilt(id identity.NodeID) verdict {
+	return s.count(id, func(b *bias) { b.built.spoil() })
 }
 
 // countServed records what became of a circuit that was used.

@@ -17,7 +17,7 @@ import (
 type circuit struct {
 	id       uint64
 	path     directory.Path
-	link     *link.Link
+	link     liver
 	ch       *link.Channel
 	onion    *onion.ClientCircuit // Seal by writeLoop, Open by run
 	now      func() time.Time
@@ -50,7 +50,6 @@ type circuit struct {
 	mu      sync.Mutex // guards what follows and all streams' state
 	err     error      // why the circuit is dead
 	lost    bool       // the link died, too
-	busy    bool       // it died with streams open
 	served  bool       // the exit has answered on a stream
 	streams map[uint16]*Stream
 	last    uint16    // the last stream's number
@@ -268,7 +267,7 @@ func (c *circuit) end(err error, lost bool) {
 	if c.err != nil {
 		return
 	}
-	c.err, c.lost, c.busy = err, lost, len(c.streams) > 0
+	c.err, c.lost = err, lost
 	c.probe.heardLocked()
 	for _, s := range c.streams {
 		s.signalLocked()
@@ -292,15 +291,15 @@ func (c *circuit) deadErrorLocked() error { return &DeadError{Path: c.id, Err: c
 
 // outcome is how a circuit ended.
 type outcome struct {
-	err          error
-	lost         bool // with its link
-	busy, served bool // streams were open; the exit had answered on one
+	err    error
+	lost   bool // with its link
+	served bool // the exit had answered on a stream
 }
 
 func (c *circuit) outcome() outcome {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return outcome{c.err, c.lost, c.busy, c.served}
+	return outcome{c.err, c.lost, c.served}
 }
 
 // streamCount returns how many streams are open.

@@ -63,35 +63,40 @@ func (m *Manager) noteLeavingLocked(c *circuit, now time.Time) {
 		m.emit(EventRetired, c.id, "The relay of %s is going down. Paths over it are being replaced.", node.Operator)
 	}
 	m.leaveOutLocked(node, hop, now)
-	for _, other := range m.circuits {
-		for i, n := range other.nodes() {
-			if n.ID == node.ID {
-				other.leaving.CompareAndSwap(0, int32(i)+1)
-			}
-		}
-	}
-	m.kickMaintain() // for those that this round has passed
 }
 
 func (c *circuit) nodes() [hops]directory.Node {
 	return [hops]directory.Node{c.path.Guard, c.path.Middle, c.path.Exit}
 }
 
-// leaveOutLocked keeps a node that is going down out of new paths.
+// leaveOutLocked keeps a node that is going down out of new paths, and has the
+// circuits over it replaced.
 func (m *Manager) leaveOutLocked(node directory.Node, hop int, now time.Time) {
 	m.avoidLocked(node.ID, now)
 	if hop == 0 {
 		m.guards.pause(node.ID, now.Add(leavePause))
 	}
+	for _, c := range m.circuits {
+		for i, n := range c.nodes() {
+			if n.ID == node.ID {
+				c.leaving.CompareAndSwap(0, int32(i)+1)
+			}
+		}
+	}
+	m.kickMaintain() // for those that this round has passed
 }
 
 // leftBuildLocked reports whether a build failed only because a node is going
-// down, and leaves that node out.
+// down, and leaves that node out. A guard that says so once it has seen where
+// the path leads has failed it all the same: the word costs it nothing.
 func (m *Manager) leftBuildLocked(at *buildError, now time.Time) bool {
 	var leaving *leavingError
 	var refused *ReasonError
 	switch {
 	case errors.As(at.err, &leaving):
+		if leaving.hop == 0 {
+			m.builtLocked(at.node, false)
+		}
 	case at.hop == 0 && errors.As(at.err, &refused) && refused.Reason == onion.ReasonShutdown:
 	default:
 		return false

@@ -63,13 +63,15 @@ type ReasonError struct{ Reason onion.Reason }
 func (e *ReasonError) Error() string { return fmt.Sprintf("a relay ended it: %v", e.Reason) }
 
 // othersFault reports whether a circuit that ended for err was ended by its
-// relays, and neither by us nor by its link to the guard.
+// relays, and not by us: whatever is not a decision of ours is theirs, however
+// they put it.
 func othersFault(err error) bool {
-	var why *ReasonError
-	if errors.As(err, &why) {
-		return why.Reason != onion.ReasonShutdown
+	for _, ours := range []error{ErrClosed, errNewPath, errAge, errSlow, errSurplus, errLeaving} {
+		if errors.Is(err, ours) {
+			return false
+		}
 	}
-	return errors.Is(err, errProtocol) || errors.Is(err, errGarbled) || errors.Is(err, errProbe)
+	return true
 }
 
 // ownFault reports whether err says that our own socket could not send, which
@@ -81,7 +83,7 @@ func ownFault(err error) bool {
 
 // channelError turns an error of the channel into one in plain words. lost
 // reports whether the whole link is gone, and not this circuit alone.
-func channelError(l *link.Link, err error) (lost bool, _ error) {
+func channelError(l liver, err error) (lost bool, _ error) {
 	select {
 	case <-l.Done():
 		return true, errLinkLost

@@ -8,6 +8,7 @@ import (
 	"sotto/internal/directory"
 	"sotto/internal/identity"
 	"sotto/internal/link"
+	"sotto/internal/onion"
 )
 
 // What the end of a build or of a circuit says of the nodes on it
@@ -159,9 +160,10 @@ func (m *Manager) circuitEnded(c *circuit) {
 	case o.lost:
 		// The link is made anew only after a pause; others take over at once.
 		m.guardFailedLocked(c.path.Guard.ID, now, false)
-	case othersFault(o.err) && o.busy:
-		m.deaths = append(m.deaths, death{c.path.Guard, c.link, now})
-	case !othersFault(o.err) && o.served:
+	case announced(c, o.err):
+	case othersFault(o.err):
+		m.deaths = append(m.deaths, death{c.path.Guard, c.link, now, c.used})
+	case o.served:
 		m.servedLocked(c.path.Guard, true)
 	}
 	m.emit(EventClosed, c.id, "A path has ended: %v.", o.err)
@@ -169,11 +171,20 @@ func (m *Manager) circuitEnded(c *circuit) {
 	m.kickMaintain()
 }
 
-// death is a circuit that died in use without its link.
+// announced reports whether a relay ended a circuit as going down after one of
+// its hops had said so. The reason alone proves nothing: the guard, or anybody
+// else on the way, can write it on the circuits that it does not like.
+func announced(c *circuit, err error) bool {
+	var why *ReasonError
+	return errors.As(err, &why) && why.Reason == onion.ReasonShutdown && c.leaving.Load() != 0
+}
+
+// death is a circuit that died without its link.
 type death struct {
 	guard directory.Node
 	link  liver
 	at    time.Time
+	used  bool
 }
 
 // liver is a *link.Link, as far as it is judged.
@@ -189,8 +200,13 @@ func (m *Manager) judgeLocked(now time.Time) time.Duration {
 			return min(next, left)
 		}
 		m.deaths = m.deaths[1:]
-		if !linkDone(first.link) {
+		switch {
+		case linkDone(first.link):
+		case first.used:
 			m.servedLocked(first.guard, false)
+		default:
+			// A guard that waits for the whole path before it fails it gains nothing.
+			m.verdictLocked(first.guard, m.guards.unbuilt(first.guard.ID))
 		}
 	}
 	return next

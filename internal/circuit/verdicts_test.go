@@ -2,9 +2,11 @@ package circuit
 
 import (
 	"errors"
+	"io"
 	"testing"
 	"time"
 
+	"sotto/internal/link"
 	"sotto/internal/onion"
 )
 
@@ -13,39 +15,84 @@ type fakeLink chan struct{}
 
 func (l fakeLink) Done() <-chan struct{} { return l }
 
-// ended lets a Manager see a circuit over its first guard end.
-func ended(m *Manager, o outcome) {
+// ended lets a Manager see a circuit over its first guard end, which was
+// finished a while ago.
+func ended(m *Manager, o outcome, change func(*circuit)) {
 	guard, _ := m.cfg.Directory.Current().Node(m.guards.list[0].id)
+	m.guards.countBuilt(guard.ID, true)
 	c := looseCircuit(func([]byte) {})
-	c.path.Guard = guard
-	c.err, c.lost, c.busy, c.served = o.err, o.lost, o.busy, o.served
+	c.path.Guard, c.link = guard, make(fakeLink)
+	c.err, c.lost, c.served, c.used = o.err, o.lost, o.served, true
+	change(c)
 	m.circuitEnded(c)
 }
 
-// What the end of a circuit in use says of its guard.
-func TestUseIsCounted(t *testing.T) {
+// What the end of a circuit says of its guard. A guard that knows which circuits
+// it does not like may end them in any way and at any time, and gains nothing by
+// its choice.
+func TestEndsAreCounted(t *testing.T) {
 	d := testDirectory(t, 10)
+	in := func(*circuit) {}
+	unused := func(c *circuit) { c.used = false }
+	announced := func(c *circuit) { c.leaving.Store(3) }
+	shutdown := &ReasonError{onion.ReasonShutdown}
 	for name, tc := range map[string]struct {
-		o          outcome
-		good, dead int
+		o             outcome
+		change        func(*circuit)
+		built, served share
 	}{
-		"ended by us after use":            {outcome{err: errAge, served: true}, 1, 0},
-		"a new path was asked for":         {outcome{err: errNewPath, served: true, busy: true}, 1, 0},
-		"its relay went down in order":     {outcome{err: &ReasonError{onion.ReasonShutdown}, served: true, busy: true}, 1, 0},
-		"ended by us, never answered":      {outcome{err: errAge}, 0, 0},
-		"a relay ended it in use":          {outcome{err: &ReasonError{onion.ReasonLinkLost}, served: true, busy: true}, 0, 1},
-		"garbled in use":                   {outcome{err: errGarbled, busy: true}, 0, 1},
-		"silent in use":                    {outcome{err: errProbe, served: true, busy: true}, 0, 1},
-		"a relay ended it with no streams": {outcome{err: &ReasonError{onion.ReasonLimit}, served: true}, 0, 0},
-		"with its link":                    {outcome{err: errLinkLost, lost: true, served: true, busy: true}, 0, 0},
+		"by us after use":               {outcome{err: errAge, served: true}, in, share{1, 1}, share{1, 1}},
+		"a new path was asked for":      {outcome{err: errNewPath, served: true}, in, share{1, 1}, share{1, 1}},
+		"by us, never answered":         {outcome{err: errAge}, in, share{1, 1}, share{}},
+		"by us, unused":                 {outcome{err: errSurplus}, unused, share{1, 1}, share{}},
+		"its relay was to go down":      {outcome{err: errLeaving, served: true}, announced, share{1, 1}, share{1, 1}},
+		"its relay went down in order":  {outcome{err: shutdown, served: true}, announced, share{1, 1}, share{}},
+		"its relay just says so":        {outcome{err: shutdown, served: true}, in, share{1, 1}, share{1, 0}},
+		"by a relay in use":             {outcome{err: &ReasonError{onion.ReasonLinkLost}, served: true}, in, share{1, 1}, share{1, 0}},
+		"by a relay that ends a stream": {outcome{err: io.EOF, served: true}, in, share{1, 1}, share{1, 0}},
+		"within a cell":                 {outcome{err: link.ErrPartialCell, served: true}, in, share{1, 1}, share{1, 0}},
+		"garbled in use":                {outcome{err: errGarbled}, in, share{1, 1}, share{1, 0}},
+		"silent in use":                 {outcome{err: errProbe, served: true}, in, share{1, 1}, share{1, 0}},
+		"by a relay, unused":            {outcome{err: &ReasonError{onion.ReasonLimit}}, unused, share{1, 0}, share{}},
+		"going down, unused":            {outcome{err: shutdown}, unused, share{1, 0}, share{}},
+		"with its link":                 {outcome{err: errLinkLost, lost: true, served: true}, in, share{1, 1}, share{}},
 	} {
 		now := start
 		m := planner(t, d, 13, &now)
 		m.changed, m.kick = make(chan struct{}), make(chan struct{}, 1)
-		ended(m, tc.o)
-		if s := m.guards.list[0].bias.served; int(s.good) != tc.good || int(s.of) != tc.good || len(m.deaths) != tc.dead {
-			t.Errorf("%s: %d of %d counted, %d to be judged", name, s.good, s.of, len(m.deaths))
+		ended(m, tc.o, tc.change)
+		now = now.Add(judgeAfter)
+		m.judgeLocked(now)
+		if b := m.guards.list[0].bias; b.built != tc.built || b.served != tc.served {
+			t.Errorf("%s: %+v of those built and %+v of those used", name, b.built, b.served)
 		}
+	}
+}
+
+// A guard that says that it is going down when it sees where a path leads has
+// failed the path, and nothing new goes over it.
+func TestGuardLeavesDuringBuild(t *testing.T) {
+	now := start
+	m := planner(t, testDirectory(t, 10), 16, &now)
+	m.circuits = make(map[uint64]*circuit)
+	guard, _ := m.cfg.Directory.Current().Node(m.guards.list[0].id)
+	other := looseCircuit(func([]byte) {})
+	other.path.Guard = guard
+	m.circuits[1] = other
+	for hop, want := range []share{{1, 0}, {1, 0}} {
+		at := &buildError{hop: hop, node: guard, err: &leavingError{hop}}
+		if !m.leftBuildLocked(at, now) {
+			t.Fatal("taken for another failure")
+		}
+		if got := m.guards.list[0].bias.built; got != want {
+			t.Errorf("hop %d: counted %+v, want %+v", hop, got, want)
+		}
+	}
+	if other.takesStreams() {
+		t.Error("a circuit over a guard that goes down takes streams")
+	}
+	if m.guards.usable(now, m.cfg.Directory.Current())[0].ID == guard.ID {
+		t.Error("a guard that goes down is in use")
 	}
 }
 
@@ -59,7 +106,7 @@ func TestDeathsAreJudged(t *testing.T) {
 	guard, _ := m.cfg.Directory.Current().Node(m.guards.list[0].id)
 	dead := make(fakeLink)
 	close(dead)
-	m.deaths = []death{{guard, dead, now}, {guard, make(fakeLink), now}}
+	m.deaths = []death{{guard, dead, now, true}, {guard, make(fakeLink), now, true}}
 	if next := m.judgeLocked(now); next != judgeAfter || len(m.deaths) != 2 {
 		t.Fatalf("judged at once; next look in %v", next)
 	}
@@ -73,7 +120,7 @@ func TestDeathsAreJudged(t *testing.T) {
 			m.servedLocked(guard, true)
 			continue
 		}
-		m.deaths = append(m.deaths, death{guard, make(fakeLink), now})
+		m.deaths = append(m.deaths, death{guard, make(fakeLink), now, true})
 		now = now.Add(judgeAfter)
 		m.judgeLocked(now)
 	}
