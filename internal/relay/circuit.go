@@ -40,6 +40,7 @@ type circuit struct {
 	unpacker onion.Unpacker
 	received onion.ReceiveWindow
 	early    early
+	replies  []onion.Message // to the cell at hand
 
 	toPrev queue
 	sender sender // the relay's own cells, and the order of all, toward the client

@@ -16,10 +16,20 @@ func (c *circuit) recognised(cmd onion.Command, payload []byte, tag onion.Tag) e
 		return err
 	}
 	if data && c.received.Received() {
-		return c.sender.send(onion.Sendme(tag))
+		c.reply(onion.Sendme(tag))
 	}
-	return nil
+	if len(c.replies) == 0 {
+		return nil
+	}
+	err = c.sender.send(c.replies...)
+	c.replies = nil
+	return err
 }
+
+// reply answers a message of the cell at hand. All answers to a cell leave
+// together: none is longer than its question, so that a client cannot have a
+// relay send more than it sends itself (spec/circuit.md §4.4).
+func (c *circuit) reply(m onion.Message) { c.replies = append(c.replies, m) }
 
 // handle processes one message. An error destroys the circuit.
 func (c *circuit) handle(m onion.Message) error {
@@ -43,7 +53,8 @@ func (c *circuit) handle(m onion.Message) error {
 		if err != nil {
 			return err
 		}
-		return c.sender.send(onion.ProbeReply(token))
+		c.reply(onion.ProbeReply(token))
+		return nil
 	case onion.MsgDrop:
 		return m.CheckDrop()
 	case onion.MsgCover:
@@ -103,10 +114,9 @@ func (c *circuit) handleBegin(m onion.Message) error {
 		return errProtocol
 	}
 	if why := c.refuseBegin(target); why != onion.ReasonDone {
-		return c.sender.send(onion.End(m.Stream, why))
-	}
-	if !c.startStream(m.Stream, target) {
-		return c.sender.send(onion.End(m.Stream, onion.ReasonLimit))
+		c.reply(onion.End(m.Stream, why))
+	} else if !c.startStream(m.Stream, target) {
+		c.reply(onion.End(m.Stream, onion.ReasonLimit))
 	}
 	return nil
 }
