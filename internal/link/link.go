@@ -24,11 +24,12 @@ func (l *Link) Peer() (identity.NodeID, bool) { return l.peer, l.known }
 // Address returns the IP address that the peer has at the moment. It is for
 // sharing what is scarce fairly, and never to be stored, logged or shown.
 func (l *Link) Address() netip.Addr {
-	ap, err := netip.ParseAddrPort(l.conn.RemoteAddr().String())
-	if err != nil {
+	// Never by way of text, which would stay in the node's memory.
+	a, ok := l.conn.RemoteAddr().(interface{ AddrPort() netip.AddrPort })
+	if !ok {
 		return netip.Addr{} // of no IP network
 	}
-	return ap.Addr().Unmap()
+	return a.AddrPort().Addr().Unmap()
 }
 
 // Open opens a channel. It waits while the peer allows no more streams.
