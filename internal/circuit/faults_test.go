@@ -74,11 +74,11 @@ func echoService(conn *link.ServiceConn, all *sync.WaitGroup) {
 	}
 }
 
-// Whatever node of a path dies, the client that waits knows within 4 s and a way
-// back (3 s of silence on the link beside it, counted from the keep-alive that
+// Whatever node of a path dies, the client that waits knows within 3 s and a way
+// back (2 s of silence on the link beside it, counted from the keep-alive that
 // leaves within a second), and is answered on another path at once.
 func TestDeathIsQuickAndVisible(t *testing.T) {
-	const noticed, again = 4200 * time.Millisecond, time.Second
+	const noticed, again = 3200 * time.Millisecond, time.Second
 	for name, of := range map[string]func(circuit.PathInfo) identity.NodeID{
 		"guard":  func(p circuit.PathInfo) identity.NodeID { return p.Guard.ID },
 		"middle": func(p circuit.PathInfo) identity.NodeID { return p.Middle.ID },

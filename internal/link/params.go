@@ -14,8 +14,10 @@ const (
 	// keepAlive is how often the side that dialled sends a packet, so that
 	// silence means death and not idleness.
 	keepAlive = time.Second
-	// maxIdle is how long a neighbour may be silent: three lost keep-alives.
-	maxIdle = 3 * time.Second
+	// maxIdle is how long a neighbour may be silent after a packet that asks for
+	// an answer: with the keep-alive, death is noticed within 3 s of the last
+	// packet. A lost keep-alive is sent again several times meanwhile.
+	maxIdle = 2 * time.Second
 	// handshakeIdle is how long a dialled address may be silent; twice this
 	// bounds the whole handshake.
 	handshakeIdle = 2 * time.Second
