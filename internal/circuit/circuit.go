@@ -30,7 +30,8 @@ type circuit struct {
 	done     chan struct{}   // closed when the circuit is dead
 	wake     chan struct{}   // holds one: there may be something to write
 	wrote    func(cells int) // tells the cover traffic
-	carries  atomic.Bool     // stands over the guard in use, for the cover traffic
+	failed   func(path directory.Path, lost bool, err error)
+	carries  atomic.Bool // stands over the guard in use, for the cover traffic
 
 	// Guarded by Manager.mu.
 	used    bool // belongs to iso
@@ -67,7 +68,7 @@ func newCircuit(b *build, t *telescope, m *Manager) *circuit {
 	now := m.cfg.Now()
 	c := &circuit{
 		id: b.id, path: b.path, vanguard: b.vanguard, link: t.link, ch: t.ch, onion: &t.onion,
-		now: m.cfg.Now, token: m.probeToken, replan: m.kickMaintain, builtAt: now,
+		now: m.cfg.Now, token: m.probeToken, replan: m.kickMaintain, failed: m.channelFailed, builtAt: now,
 		life:     m.shortened(maxIdleAge),
 		retiring: make(chan struct{}),
 		done:     make(chan struct{}), wake: make(chan struct{}, 1),
@@ -258,6 +259,9 @@ func (c *circuit) fail(err error) { c.end(err, false) }
 // failChannel is fail for an error of the channel.
 func (c *circuit) failChannel(err error) {
 	lost, err := channelError(c.link, err)
+	if !c.dead() {
+		c.failed(c.path, lost, err)
+	}
 	c.end(err, lost)
 }
 

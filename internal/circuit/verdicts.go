@@ -147,6 +147,25 @@ func linkDone(l liver) bool {
 	}
 }
 
+// channelFailed leaves out for a while whose death may be what ended a circuit.
+// It comes before the circuit's streams hear of it: who tries again at once
+// would otherwise meet the same node, and wait for it.
+func (m *Manager) channelFailed(path directory.Path, lost bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.cfg.Now()
+	var why *ReasonError
+	switch {
+	case m.closed:
+	case lost:
+		m.guardFailedLocked(path.Guard.ID, now, false)
+		m.avoidLocked(path.Guard.ID, now)
+	case errors.As(err, &why) && why.Reason == onion.ReasonLinkLost:
+		m.avoidLocked(path.Middle.ID, now)
+		m.avoidLocked(path.Exit.ID, now)
+	}
+}
+
 // circuitEnded forgets a dead circuit.
 func (m *Manager) circuitEnded(c *circuit) {
 	m.mu.Lock()
@@ -157,9 +176,7 @@ func (m *Manager) circuitEnded(c *circuit) {
 	}
 	now, o := m.cfg.Now(), c.outcome()
 	switch {
-	case o.lost:
-		// The link is made anew only after a pause; others take over at once.
-		m.guardFailedLocked(c.path.Guard.ID, now, false)
+	case o.lost: // judged already, by channelFailed
 	case announced(c, o.err):
 	case othersFault(o.err):
 		m.deaths = append(m.deaths, death{c.path.Guard, c.link, now, c.used})
