@@ -15,7 +15,7 @@ import (
 // telescope is a circuit under construction: each step of spec/circuit.md §5.1
 // adds a hop.
 type telescope struct {
-	shake  func(context.Context, directory.Node) (*onion.ClientHandshake, []byte, uint8, error)
+	shake  func(context.Context, directory.Node, uint8) (*onion.ClientHandshake, []byte, error)
 	now    func() time.Time
 	link   *link.Link
 	ch     *link.Channel
@@ -29,7 +29,6 @@ type buildError struct {
 	hop  int
 	node directory.Node
 	err  error
-	paid uint8 // effort of its CREATE
 }
 
 func (e *buildError) Error() string {
@@ -42,17 +41,18 @@ func (e *buildError) Unwrap() error { return e.err }
 // telescopeTo builds a circuit along path, again and again as long as a node is
 // busy and we pay more. On success the caller owns the telescope's channel.
 func (m *Manager) telescopeTo(path directory.Path) (*telescope, error) {
+	pay := payments{m.efforts.of(path.Guard.ID, m.cfg.Now())}
 	for {
-		t, err := m.tryTelescope(path)
+		t, err := m.tryTelescope(path, pay)
 		var at *buildError
-		if !errors.As(err, &at) || !m.payMore(at) {
+		if !errors.As(err, &at) || !m.payMore(at, &pay) {
 			return t, err
 		}
 	}
 }
 
 // tryTelescope is one attempt.
-func (m *Manager) tryTelescope(path directory.Path) (_ *telescope, err error) {
+func (m *Manager) tryTelescope(path directory.Path, pay payments) (_ *telescope, err error) {
 	ctx, cancel := context.WithTimeout(m.ctx, buildTimeout)
 	defer cancel()
 	nodes := [hops]directory.Node{path.Guard, path.Middle, path.Exit}
@@ -66,7 +66,7 @@ func (m *Manager) tryTelescope(path directory.Path) (_ *telescope, err error) {
 	// A build that takes too long is ended by its channel.
 	stop := context.AfterFunc(ctx, func() { t.ch.Abort(link.Code(onion.ReasonTimeout)) })
 	for hop, node := range nodes {
-		if paid, err := t.addHop(ctx, hop, node); err != nil {
+		if err := t.addHop(ctx, hop, node, pay[hop]); err != nil {
 			_, err = channelError(t.link, err)
 			if ctx.Err() != nil {
 				err = ctx.Err()
@@ -77,7 +77,7 @@ func (m *Manager) tryTelescope(path directory.Path) (_ *telescope, err error) {
 			if errors.As(err, &leaving) {
 				hop, node = leaving.hop, nodes[leaving.hop]
 			}
-			return nil, &buildError{hop, node, err, paid}
+			return nil, &buildError{hop, node, err}
 		}
 	}
 	if !stop() {
@@ -86,12 +86,11 @@ func (m *Manager) tryTelescope(path directory.Path) (_ *telescope, err error) {
 	return t, nil
 }
 
-// addHop makes the handshake with node and adds its layer. It returns the effort
-// that the node was paid.
-func (t *telescope) addHop(ctx context.Context, hop int, node directory.Node) (paid uint8, err error) {
-	shake, create, paid, err := t.shake(ctx, node)
+// addHop makes the handshake with node, pays it, and adds its layer.
+func (t *telescope) addHop(ctx context.Context, hop int, node directory.Node, paid uint8) error {
+	shake, create, err := t.shake(ctx, node, paid)
 	if err != nil {
-		return paid, err
+		return err
 	}
 	start := t.now()
 	var created []byte
@@ -101,14 +100,14 @@ func (t *telescope) addHop(ctx context.Context, hop int, node directory.Node) (p
 		created, err = t.extend(hop-1, node.ID, create)
 	}
 	if err != nil {
-		return paid, err
+		return err
 	}
 	keys, _, err := shake.Finish(created)
 	if err != nil {
-		return paid, err
+		return err
 	}
 	t.rtt = t.now().Sub(start)
-	return paid, t.onion.AddHop(keys)
+	return t.onion.AddHop(keys)
 }
 
 // create exchanges CREATE and CREATED with the guard.
