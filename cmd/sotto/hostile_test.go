@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -544,11 +545,15 @@ func (s *rawStream) askKeys() (*mailbox.RequestKeyCert, error) {
 	return mailbox.ParseKeysReply(answer)
 }
 
-// answer is an impostor's answer to a CREATE: the layer that it makes.
-func (p *impostor) answer(ch *rawChannel) (*onion.RelayCircuit, error) {
+// answer is an impostor's answer to a CREATE that it waits for: the layer that
+// it makes.
+func (p *impostor) answer(ch *rawChannel, want []byte) (*onion.RelayCircuit, error) {
 	create, err := ch.readShake(onion.CmdCreate)
 	if err != nil {
 		return nil, err
+	}
+	if !bytes.Equal(create, want) {
+		return nil, errors.New("another circuit's CREATE")
 	}
 	created, keys, err := onion.AnswerHandshake(rand.Reader, p.ID, p.onion, create,
 		func(onion.Class, []byte) ([]byte, error) { return nil, nil })

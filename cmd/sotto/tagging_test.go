@@ -114,30 +114,49 @@ func (c *colluders) circuit() (*collusion, error) {
 	if err := r.write(cells...); err != nil {
 		return nil, err
 	}
-	if err := c.acceptExit(p); err != nil {
+	if err := c.acceptExit(p, create); err != nil {
 		return nil, err
 	}
 	return p, p.extended(shake)
 }
 
-// acceptExit answers the middle's CREATE.
-func (c *colluders) acceptExit(p *collusion) error {
+// acceptExit answers the middle's CREATE, which must be the given one: those of
+// circuits that were lost may still be on their way. A middle that could send
+// none ends the circuit; then the connection may be one that it gave up.
+func (c *colluders) acceptExit(p *collusion, create []byte) (err error) {
 	ctx, cancel := context.WithTimeout(c.t.Context(), testWait)
 	defer cancel()
-	var err error
-	if c.fromMiddle == nil || c.fromMiddle.Context().Err() != nil {
-		if c.fromMiddle, err = c.atExit.Accept(ctx); err != nil {
+	defer context.AfterFunc(p.Context(), cancel)()
+	for {
+		if c.fromMiddle == nil || c.fromMiddle.Context().Err() != nil {
+			if c.fromMiddle, err = c.atExit.Accept(ctx); err != nil {
+				c.fromMiddle = nil
+				return p.cause(err)
+			}
+		}
+		str, err := c.fromMiddle.AcceptStream(ctx)
+		if err != nil {
+			_ = c.fromMiddle.CloseWithError(0, "")
+			if ctx.Err() == nil {
+				continue // it is lost; the middle makes another
+			}
+			return p.cause(err)
+		}
+		if p.exitChannel, err = newRawChannel(str); err != nil {
 			return err
 		}
+		if p.exitLayer, err = c.exit.answer(p.exitChannel, create); err == nil {
+			return nil
+		}
 	}
-	str, err := c.fromMiddle.AcceptStream(ctx)
-	if err != nil {
+}
+
+// cause returns why the circuit ended, if it did, in err's place.
+func (p *collusion) cause(err error) error {
+	if p.Context().Err() == nil {
 		return err
 	}
-	if p.exitChannel, err = newRawChannel(str); err != nil {
-		return err
-	}
-	p.exitLayer, err = c.exit.answer(p.exitChannel)
+	_, err = p.read()
 	return err
 }
 
