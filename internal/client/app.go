@@ -215,7 +215,7 @@ func (a *App) begin(ctx context.Context, v *vault.Vault, dir *directory.Director
 	}
 	notify := &notifier{}
 	source := directory.Fixed(dir)
-	network, err = connect(NetworkConfig{Directory: source, Guards: guardStore{v}, Notify: notify.notify})
+	network, err = connect(NetworkConfig{Directory: source, Guards: guardStore{v}, Notify: notify.notify, Unreached: notify.unreached})
 	if err != nil {
 		return err
 	}
@@ -225,7 +225,7 @@ func (a *App) begin(ctx context.Context, v *vault.Vault, dir *directory.Director
 	if err != nil {
 		return err
 	}
-	notify.to(&c.hub)
+	notify.to(c)
 	a.mu.Lock()
 	a.vault, a.net, a.client = v, network, c
 	a.mu.Unlock()

@@ -59,10 +59,11 @@ type Client struct {
 	sending   map[[16]byte]bool // messages that a member has been asked to store
 	live      int               // subscriptions that stand
 	state     Connection
-	fault     error // why the last attempt to reach the network failed
-	broken    bool  // the vault is damaged
-	eager     bool  // the network is back: the outbox need not pause
-	reminding bool  // Take holds something back
+	fault     error  // why the last attempt to reach the network failed
+	unreached string // that no entry node answers, in plain words; else empty
+	broken    bool   // the vault is damaged
+	eager     bool   // the network is back: the outbox need not pause
+	reminding bool   // Take holds something back
 	cover     padding.Level
 	changed   chan struct{} // closed and replaced when Flush may have to look again
 }

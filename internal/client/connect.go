@@ -27,12 +27,23 @@ func (a *App) connectCircuits(cfg NetworkConfig) (Network, error) {
 	}
 	manager, err := circuit.NewManager(circuit.Config{
 		Directory: cfg.Directory, Endpoint: endpoint, State: cfg.Guards, Now: a.cfg.Now, Rand: a.cfg.Rand, Logger: a.cfg.Logger,
-		OnEvent: func(e circuit.Event) { cfg.Notify(e.Text) },
+		OnEvent: cfg.pass,
 	})
 	if err != nil {
 		return nil, errors.Join(err, endpoint.Close())
 	}
 	return &circuits{endpoint, manager}, nil
+}
+
+// pass passes an event on.
+func (cfg *NetworkConfig) pass(e circuit.Event) {
+	switch e.Kind {
+	case circuit.EventOffline:
+		cfg.Unreached(e.Text)
+	case circuit.EventOnline:
+		cfg.Unreached("")
+	}
+	cfg.Notify(e.Text)
 }
 
 // openEndpoint opens the profile's endpoint: on the socket that it is given, or

@@ -32,23 +32,35 @@ func (g guardStore) Save(b []byte) error {
 }
 
 // notifier passes what happens to paths on to the client, which comes into
-// being after the network.
+// being after the network. What it is told before is lost, but for whether an
+// entry node answers.
 type notifier struct {
-	mu  sync.Mutex
-	hub *hub
+	mu     sync.Mutex
+	client *Client
+	lack   string // what unreached was told last
 }
 
-func (n *notifier) to(h *hub) {
+func (n *notifier) to(c *Client) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.hub = h
+	n.client = c
+	c.noteUnreached(n.lack)
 }
 
 func (n *notifier) notify(text string) {
 	n.mu.Lock()
-	h := n.hub
+	c := n.client
 	n.mu.Unlock()
-	if h != nil {
-		h.publish(Event{Type: EventPath, Text: text})
+	if c != nil {
+		c.hub.publish(Event{Type: EventPath, Text: text})
+	}
+}
+
+func (n *notifier) unreached(text string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lack = text
+	if n.client != nil {
+		n.client.noteUnreached(text)
 	}
 }

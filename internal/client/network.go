@@ -41,6 +41,9 @@ type NetworkConfig struct {
 	Guards    circuit.GuardStore
 	// Notify is told in plain words when a path changed.
 	Notify func(text string)
+	// Unreached is told in plain words that no entry node answers, and nothing
+	// ("") once one does again.
+	Unreached func(text string)
 }
 
 // The uses that a client has for streams.

@@ -11,7 +11,7 @@ import (
 // What Connection says, in plain words.
 const (
 	textConnecting = "Connecting…"
-	textOnline     = "Connected through three hops."
+	textOnline     = "Your messages go through three relays."
 	textNoPath     = "No path through the network can be built at the moment. Sotto keeps trying."
 	textClock      = "This computer's clock is wrong by more than two minutes; the network refuses its requests."
 	textBroken     = "This profile's data is damaged. Nothing is sent or received."
@@ -36,7 +36,7 @@ func (c *Client) standing(n int) {
 	c.mu.Lock()
 	c.live += n
 	if c.live > 0 {
-		c.fault = nil
+		c.fault, c.unreached = nil, ""
 	}
 	first := n > 0 && c.live == n
 	c.stateLocked()
@@ -72,6 +72,14 @@ func (c *Client) clearFault() bool {
 	return had
 }
 
+// noteUnreached notes that no entry node answers, or with "" that one does.
+func (c *Client) noteUnreached(text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unreached = text
+	c.stateLocked()
+}
+
 func (c *Client) stateLocked() {
 	s := Connection{State: ConnectionConnecting, Text: textConnecting}
 	switch {
@@ -81,6 +89,8 @@ func (c *Client) stateLocked() {
 		s = Connection{State: ConnectionOffline, Text: textClock}
 	case c.live > 0:
 		s = Connection{State: ConnectionOnline, Text: textOnline}
+	case c.unreached != "":
+		s = Connection{State: ConnectionOffline, Text: c.unreached}
 	case errors.Is(c.fault, circuit.ErrNoCircuit):
 		s = Connection{State: ConnectionOffline, Text: textNoPath}
 	case c.fault != nil:

@@ -83,5 +83,5 @@ func (c *Client) connectionLocked() client.Connection {
 	if c.offline {
 		return client.Connection{State: client.ConnectionOffline, Text: "No entry node answers."}
 	}
-	return client.Connection{State: client.ConnectionOnline, Text: "Connected through three hops."}
+	return client.Connection{State: client.ConnectionOnline, Text: "Your messages go through three relays."}
 }

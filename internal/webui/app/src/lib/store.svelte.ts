@@ -14,6 +14,9 @@ type Phase = 'starting' | 'refused' | 'lost' | ProfileState;
 /** So often, in milliseconds, typing is told. */
 const TYPING = 60_000;
 
+/** So many of the things that happened to paths are shown. */
+const HAPPENED = 6;
+
 /** What the server knows and the app shows, kept up to date by its events. */
 class Store {
   api = new Api('');
@@ -28,6 +31,8 @@ class Store {
   requests = $state<Chat[]>([]);
   threads = $state<Record<string, Thread>>({});
   paths = $state<Path[]>([]);
+  /** What happened to paths since the page was opened, the latest first. */
+  happened = $state<{ at: string; text: string }[]>([]);
   connection = $state<Connection>({ state: 'connecting', text: '' });
   /** Names for people who have no chat yet: the first message makes it. */
   newNames = $state<Record<string, string>>({});
@@ -83,6 +88,7 @@ class Store {
         this.connection = event.connection!;
         break;
       case 'path':
+        if (event.text) this.happened = [{ at: new Date().toISOString(), text: event.text }, ...this.happened].slice(0, HAPPENED);
         void this.loadPaths();
         break;
       case 'missed':
@@ -112,6 +118,7 @@ class Store {
     this.requests = [];
     this.threads = {};
     this.paths = [];
+    this.happened = [];
     this.newNames = {};
     this.connection = { state: 'connecting', text: '' };
     nav.reset();

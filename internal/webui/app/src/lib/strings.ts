@@ -258,7 +258,7 @@ export const t = {
       building: 'being built',
       retiring: 'ending',
     } as Record<string, string>,
-    roundTrip: (ms: number) => `${Math.round(ms)} ms there and back`,
+    roundTrip: (ms: number) => `${ms < 1 ? 'under 1' : Math.round(ms)} ms there and back`,
     age: (minutes: number) => (minutes < 1 ? 'just built' : plural(minutes, 'built a minute ago', 'built # minutes ago')),
     operator: (name: string) => `run by ${name}`,
     renew: 'Use new paths',
@@ -266,6 +266,7 @@ export const t = {
     none: 'No path is built at the moment.',
     current: 'In use now',
     all: 'All paths',
+    happened: 'What happened',
     noOperator: 'unnamed operator',
   },
 
@@ -288,11 +289,11 @@ export const t = {
     levels: {
       low: { name: 'Low', text: 'Keeps the line from falling silent, no more. Who watches it can tell when a message goes.' },
       standard: { name: 'Standard', text: 'A few dummies: some doubt which of what passes are messages.' },
-      active: { name: 'Active chat', text: 'Many dummies while you chat. Who watches can tell that you are chatting, but hardly when each message goes.' },
-      high: { name: 'High', text: 'A dummy every few seconds in each direction, day and night. Short messages disappear among them.' },
+      active: { name: 'Active chat', text: 'Many dummies while you chat. Who watches can tell that you are chatting, but less surely when each message goes.' },
+      high: { name: 'High', text: 'A dummy every few seconds in each direction, day and night. At no other level is it harder to tell which are messages.' },
     },
     perDay: (mb: number) => `${mb} MB a day`,
     perChat: (day: number, hour: number) => `${day} MB a day, ${hour} MB more for each hour of chatting`,
-    limits: 'No level hides that you use Sotto, nor long messages, nor anything from somebody who watches both ends for long. The cost is that of a quiet day, your own messages come on top.',
+    limits: 'No level hides that you use Sotto, nor long messages, nor the receipts that follow messages, nor anything from somebody who watches both ends for long. The cost is that of a quiet day before the first conversation; paths that receive, and your own messages, come on top.',
   },
 };
