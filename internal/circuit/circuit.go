@@ -61,7 +61,7 @@ type circuit struct {
 	probe   probe
 	trains  []train   // dummies that wait to be written
 	answers [hops]int // DROPs that are due as answers to dummies
-	dropped int       // others
+	dropped [hops]int // others
 }
 
 func newCircuit(b *build, t *telescope, m *Manager) *circuit {

@@ -266,7 +266,9 @@ func (c *circuit) trainLocked(t train) bool {
 
 // droppedLocked takes a DROP of a hop. After an answer comes what a client says
 // when a put is done, and after a window's worth of pushes cells in place
-// of SENDMEs.
+// of SENDMEs. Each hop's are counted by themselves: a middle that brought a
+// common count near its end would see by our next cell whether the exit's next
+// was a DROP.
 func (c *circuit) droppedLocked(hop int, m onion.Message) error {
 	if hop < middleHop {
 		return unexpected(hop, m)
@@ -278,7 +280,7 @@ func (c *circuit) droppedLocked(hop int, m onion.Message) error {
 		if c.answers[hop]--; c.answers[hop] == 0 {
 			c.trainLocked(train{hop, padding.EndTrain, nil})
 		}
-	} else if c.dropped++; c.dropped%onion.CircuitStep == 0 {
+	} else if c.dropped[hop]++; c.dropped[hop]%onion.CircuitStep == 0 {
 		c.trainLocked(train{hop, padding.SendmeTrain, nil})
 	}
 	return nil
