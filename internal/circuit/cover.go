@@ -145,11 +145,11 @@ func (m *Manager) tellHops(mean time.Duration, now time.Time) (changed <-chan st
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	wait = housekeeping
-	carriers := len(m.carriersLocked())
+	receiving := len(m.carriersLocked(true))
 	for _, c := range m.circuits {
 		want := time.Duration(0)
-		if c.carries.Load() {
-			want = padding.Share(mean, carriers)
+		if c.carries.Load() && c.vanguard {
+			want = padding.Share(mean, receiving)
 		}
 		if want == c.told || c.dead() {
 			c.tellAt = time.Time{}
@@ -178,13 +178,14 @@ func (m *Manager) within(d time.Duration) time.Duration {
 }
 
 // carriersLocked returns the circuits that stand over the guard in use, and
-// marks them as such.
-func (m *Manager) carriersLocked() []*circuit {
+// marks them as such: those for receiving, or the others. The guard knows by
+// their middles which are which, and no message goes the other way.
+func (m *Manager) carriersLocked(receiving bool) []*circuit {
 	var out []*circuit
 	for _, c := range m.circuits {
 		carries := c.path.Guard.ID == m.inUse && !c.dead()
 		c.carries.Store(carries)
-		if carries {
+		if carries && c.vanguard == receiving {
 			out = append(out, c)
 		}
 	}
@@ -196,7 +197,7 @@ func (m *Manager) carriersLocked() []*circuit {
 func (m *Manager) sendDummy() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	carriers := m.carriersLocked()
+	carriers := m.carriersLocked(false)
 	if len(carriers) == 0 {
 		return nil
 	}
