@@ -12,10 +12,10 @@ import (
 
 // coverText says what each level hides, and from whom (spec/padding.md §7).
 var coverText = map[padding.Level]string{
-	padding.Low:      "hides nothing of when messages go, only when the line is silent",
+	padding.Low:      "no dummies: the line is never silent, but shows when a message goes",
 	padding.Standard: "a few dummies: some doubt which trains of packets are messages",
-	padding.Active:   "many dummies while you chat, so it shows that you chat, not when each message goes",
-	padding.High:     "a dummy every few seconds in each direction: short messages disappear among them",
+	padding.Active:   "many dummies while you chat, so it shows that you chat, but less surely when each message goes",
+	padding.High:     "a dummy every few seconds in each direction: at no other level is it harder to tell messages",
 }
 
 func newCover(o *options) *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -65,6 +66,9 @@ func writeNew(path string, secret []byte) error {
 func readDir(dir string) (Keys, *directory.Directory, error) {
 	var k Keys
 	seed, err := readKey(filepath.Join(dir, identityFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return k, nil, fmt.Errorf("%s is not a node's folder (sotto testnet up makes them): %w", dir, err)
+	}
 	if err != nil {
 		return k, nil, err
 	}
