@@ -21,11 +21,13 @@ const (
 	vanguardMin    = 24 * time.Hour
 	vanguardSpread = 11 * 24 * time.Hour
 	// vanguardFailures and vanguardPatience are how often and over how long a
-	// vanguard must fail without a success to be replaced, and how far two such
-	// replacements are apart: the guard is the only witness, and one that lies
-	// must not wear the set out quickly.
+	// vanguard must fail without a success to be replaced.
 	vanguardFailures = 5
 	vanguardPatience = time.Hour
+	// vanguardGap is how far two such replacements are apart. The guard is the
+	// only witness of a failure, and one that lies must not wear the set out
+	// faster than its lives end; the others do meanwhile.
+	vanguardGap = 24 * time.Hour
 )
 
 // vanguard is one second-layer guard. The first three fields are stored.
@@ -130,7 +132,7 @@ func (s *vanguardSet) failed(id identity.NodeID, now time.Time) bool {
 		v.since = now
 	}
 	v.failures++
-	if v.failures < vanguardFailures || now.Sub(v.since) < vanguardPatience || now.Sub(s.gaveUpAt) < vanguardPatience {
+	if v.failures < vanguardFailures || now.Sub(v.since) < vanguardPatience || now.Sub(s.gaveUpAt) < vanguardGap {
 		return false
 	}
 	s.gaveUpAt = now
