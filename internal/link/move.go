@@ -126,13 +126,12 @@ func (e *Endpoint) migrate(ctx context.Context, t *tracked, local netip.Addr) (*
 	if err != nil {
 		return nil, nil, err
 	}
-	e.mu.Lock()
-	tired := len(t.on) > maxMoves
-	t.on = append(t.on, to)
-	old := t.path
-	e.mu.Unlock()
-	if tired {
-		return nil, nil, errors.Join(errMovedTooOften, t.conn.CloseWithError(closeNormal, ""))
+	old, err := e.join(t, to)
+	if errors.Is(err, errMovedTooOften) {
+		return nil, nil, errors.Join(err, t.conn.CloseWithError(closeNormal, ""))
+	}
+	if err != nil {
+		return nil, nil, err
 	}
 	path, err := t.conn.AddPath(to.transport)
 	if err != nil {
@@ -151,4 +150,21 @@ func (e *Endpoint) migrate(ctx context.Context, t *tracked, local netip.Addr) (*
 		_ = old.Close()
 	}
 	return path, to, nil
+}
+
+// join puts t on a carrier that was acquired for it, until it ends, and returns
+// the path that it uses. One that has ended has left all that it was on, and
+// leaves this one as well.
+func (e *Endpoint) join(t *tracked, to *carrier) (*quic.Path, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.conns[t.conn] != t {
+		to.users--
+		return nil, ErrLost
+	}
+	t.on = append(t.on, to)
+	if len(t.on) > maxMoves+1 {
+		return nil, errMovedTooOften
+	}
+	return t.path, nil
 }

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/quic-go/quic-go"
+
 	"sotto/internal/directory"
 	"sotto/internal/simnet"
 )
@@ -328,4 +330,14 @@ func TestNATRebinds(t *testing.T) {
 			t.Error("the link died")
 		}
 	})
+}
+
+// A connection that ends while it is being moved does not keep the socket that it
+// was to move to.
+func TestEndedConnectionKeepsNoSocket(t *testing.T) {
+	e := &Endpoint{conns: make(map[*quic.Conn]*tracked)}
+	to := &carrier{users: 1}
+	if _, err := e.join(&tracked{}, to); !errors.Is(err, ErrLost) || to.users != 0 {
+		t.Errorf("the socket has %d users; %v", to.users, err)
+	}
 }
