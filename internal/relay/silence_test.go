@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,6 +88,13 @@ func TestRelaysKeepSilent(t *testing.T) {
 func (w *network) misbehave(hosts []netip.Addr) {
 	w.t.Helper()
 	guard, middle, exit, target := w.nodes[0], w.nodes[1], w.nodes[2], w.nodes[3]
+	var cutOff atomic.Bool
+	exit.exit.dial = func(_ context.Context, node identity.NodeID) error {
+		if cutOff.Load() {
+			return errors.New("no way to " + node.String())
+		}
+		return nil
+	}
 	through := func(do func(*client)) {
 		c := w.dialFrom(hosts[0], guard)
 		c.create(guard)
@@ -99,12 +107,10 @@ func (w *network) misbehave(hosts []netip.Addr) {
 	}
 	through(func(c *client) { bulk(w.t, c, 1, target.ID, 100_000) })
 	through(func(c *client) {
-		exit.exit.dial = func(_ context.Context, node identity.NodeID) error {
-			return errors.New("no way to " + node.String())
-		}
+		cutOff.Store(true)
 		c.send(onion.Begin(1, target.ID), onion.Begin(2, identity.NodeID{1}), onion.Begin(3, middle.ID))
 		time.Sleep(10 * linkLatency)
-		exit.exit.dial = nil
+		cutOff.Store(false)
 	})
 	through(func(c *client) {
 		for id := range uint16(4) {
