@@ -1,0 +1,9 @@
+package testnet
+
+import "syscall"
+
+// childAttributes keeps the terminal's interrupt away from a node: Close stops
+// the nodes in order.
+func childAttributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{CreationFlags: syscall.CREATE_NEW_PROCESS_GROUP}
+}
