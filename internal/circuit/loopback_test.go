@@ -275,7 +275,7 @@ func TestTooSmallIsSaidAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.OpenStream(t.Context(), sending, other.Genesis.Nodes[0].ID); !errors.Is(err, circuit.ErrUnknownTarget) {
+	if _, err := c.OpenStream(t.Context(), sending, other.Document.Nodes[0].ID); !errors.Is(err, circuit.ErrUnknownTarget) {
 		t.Fatalf("got %v, want ErrUnknownTarget", err)
 	}
 }

@@ -180,7 +180,7 @@ func TestEveryPathObeysTheRules(t *testing.T) {
 func randomDirectory(t *testing.T, rt *rapid.T) *directory.Directory {
 	operators := rapid.IntRange(1, 20).Draw(rt, "operators")
 	blocks := rapid.IntRange(1, 20).Draw(rt, "blocks")
-	g := directory.Genesis{Name: "random", Created: start}
+	g := directory.Document{Name: "random", Created: start}
 	for i := range rapid.IntRange(1, 20).Draw(rt, "nodes") {
 		block := byte(rapid.IntRange(1, blocks).Draw(rt, "block"))
 		addr := netip.AddrFrom4([4]byte{10, block, 0, byte(i + 1)})
@@ -197,7 +197,7 @@ func randomDirectory(t *testing.T, rt *rapid.T) *directory.Directory {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := directory.SignGenesis(key, g)
+	n, err := directory.SignDocument(key, g)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,6 +59,6 @@ func (a *App) givenNetwork() ([]byte, *directory.Directory, error) {
 		return nil, nil, fmt.Errorf("%w: %w", ErrNoNetwork, err)
 	}
 	// What this machine runs is no part of the network.
-	b, err := (&directory.Network{Genesis: n.Genesis, Key: n.Key, Signature: n.Signature}).Encode()
+	b, err := (&directory.Network{Document: n.Document, Key: n.Key, Signature: n.Signature}).Encode()
 	return b, dir, err
 }

@@ -4,7 +4,7 @@
 //
 // It is pure: it reads no file and asks no network. Whoever needs the current
 // directory holds a Source, the one place that hands out verified ones; today
-// that is the signed genesis file, later the ledger.
+// these are documents that the network's key signed, later the ledger's.
 package directory
 
 import (
@@ -22,38 +22,33 @@ const EpochLength = time.Hour
 // Directory is an immutable directory whose signature was verified. Only
 // Network.Directory makes one.
 type Directory struct {
-	name    string
-	created time.Time
-	key     suite.VerifyKey
-	nodes   []Node // ascending by ID
-	index   map[identity.NodeID]int
-	swarms  map[SwarmID][]Node // each ascending by ID
-	ring    []point            // ascending by position
+	name      string
+	created   time.Time
+	serial    uint64
+	issued    time.Time
+	key       suite.VerifyKey
+	document  []byte // what the key signed
+	signature suite.Signature
+	nodes     []Node // ascending by ID
+	index     map[identity.NodeID]int
+	swarms    map[SwarmID][]Node // each ascending by ID
+	ring      []point            // ascending by position
 }
 
-// Source hands out verified directories: the current one, which changes
-// between calls when a new one was committed. Current never returns nil and is
-// safe for concurrent use.
-type Source interface {
-	Current() *Directory
-}
-
-// Fixed is the Source of a directory that never changes.
-func Fixed(d *Directory) Source { return fixed{d} }
-
-type fixed struct{ d *Directory }
-
-func (f fixed) Current() *Directory { return f.d }
-
-// newDirectory indexes a checked genesis.
-func newDirectory(g *Genesis, key suite.VerifyKey) *Directory {
+// newDirectory indexes a network whose signature over document was verified.
+func newDirectory(n *Network, document []byte) *Directory {
+	g := &n.Document
 	d := &Directory{
-		name:    g.Name,
-		created: g.Created,
-		key:     key,
-		nodes:   slices.Clone(g.Nodes),
-		index:   make(map[identity.NodeID]int, len(g.Nodes)),
-		swarms:  make(map[SwarmID][]Node),
+		name:      g.Name,
+		created:   g.Created,
+		serial:    g.Serial,
+		issued:    g.Issued,
+		key:       n.Key,
+		document:  document,
+		signature: n.Signature,
+		nodes:     slices.Clone(g.Nodes),
+		index:     make(map[identity.NodeID]int, len(g.Nodes)),
+		swarms:    make(map[SwarmID][]Node),
 	}
 	for i, n := range d.nodes {
 		d.index[n.ID] = i
@@ -71,6 +66,22 @@ func (d *Directory) NetworkKey() suite.VerifyKey { return d.key }
 
 // Created returns the time of the genesis, where epoch 0 begins.
 func (d *Directory) Created() time.Time { return d.created }
+
+// Serial returns the document's place among those of its network: a newer one
+// has a higher serial, and the genesis has 0.
+func (d *Directory) Serial() uint64 { return d.serial }
+
+// Issued returns when the document was signed.
+func (d *Directory) Issued() time.Time { return d.issued }
+
+// Network returns the network file of the directory, without hints.
+func (d *Directory) Network() *Network {
+	return &Network{
+		Document:  Document{Name: d.name, Created: d.created, Serial: d.serial, Issued: d.issued, Nodes: d.Nodes()},
+		Key:       d.key,
+		Signature: d.signature,
+	}
+}
 
 // Len returns the number of nodes.
 func (d *Directory) Len() int { return len(d.nodes) }

@@ -43,7 +43,7 @@ func verified(t testing.TB, n *directory.Network) *directory.Directory {
 
 func TestNetworkFileComesBack(t *testing.T) {
 	n := local(t, 15, 5)
-	id := n.Genesis.Nodes[3].ID
+	id := n.Document.Nodes[3].ID
 	n.Processes = map[identity.NodeID]directory.Process{id: {PID: 77, Dir: "n4", Metrics: "127.0.0.1:9104"}}
 	b, err := n.Encode()
 	if err != nil {
@@ -65,25 +65,32 @@ func TestNetworkFileComesBack(t *testing.T) {
 func TestSignatureCoversEachField(t *testing.T) {
 	n := local(t, 6, 5)
 	changes := map[string]func(*directory.Network){
-		"name":     func(n *directory.Network) { n.Genesis.Name = "other" },
-		"created":  func(n *directory.Network) { n.Genesis.Created = n.Genesis.Created.Add(time.Second) },
-		"operator": func(n *directory.Network) { n.Genesis.Nodes[0].Operator = "mallory" },
+		"name": func(n *directory.Network) { n.Document.Name = "other" },
+		"created": func(n *directory.Network) {
+			n.Document.Created = n.Document.Created.Add(time.Second)
+			n.Document.Issued = n.Document.Created
+		},
+		"serial": func(n *directory.Network) { n.Document.Serial++ },
+		"issued": func(n *directory.Network) {
+			n.Document.Serial, n.Document.Issued = 1, n.Document.Issued.Add(time.Second)
+		},
+		"operator": func(n *directory.Network) { n.Document.Nodes[0].Operator = "mallory" },
 		"address": func(n *directory.Network) {
-			n.Genesis.Nodes[0].Addr = netip.MustParseAddrPort("127.99.0.1:4433")
+			n.Document.Nodes[0].Addr = netip.MustParseAddrPort("127.99.0.1:4433")
 		},
 		"port": func(n *directory.Network) {
-			n.Genesis.Nodes[0].Addr = netip.AddrPortFrom(n.Genesis.Nodes[0].Addr.Addr(), 1)
+			n.Document.Nodes[0].Addr = netip.AddrPortFrom(n.Document.Nodes[0].Addr.Addr(), 1)
 		},
-		"onion key": func(n *directory.Network) { n.Genesis.Nodes[0].OnionKey[5] ^= 1 },
-		"id":        func(n *directory.Network) { n.Genesis.Nodes[0].ID[31] ^= 1 },
-		"swarm":     func(n *directory.Network) { n.Genesis.Nodes[0].Swarm = 9 },
-		"one less":  func(n *directory.Network) { n.Genesis.Nodes = n.Genesis.Nodes[1:] },
+		"onion key": func(n *directory.Network) { n.Document.Nodes[0].OnionKey[5] ^= 1 },
+		"id":        func(n *directory.Network) { n.Document.Nodes[0].ID[31] ^= 1 },
+		"swarm":     func(n *directory.Network) { n.Document.Nodes[0].Swarm = 9 },
+		"one less":  func(n *directory.Network) { n.Document.Nodes = n.Document.Nodes[1:] },
 		"key":       func(n *directory.Network) { k, _ := suite.NewSigningKey(stream(9)); n.Key = k.Public() },
 	}
 	for name, change := range changes {
 		t.Run(name, func(t *testing.T) {
 			c := *n
-			c.Genesis.Nodes = append([]directory.Node(nil), n.Genesis.Nodes...)
+			c.Document.Nodes = append([]directory.Node(nil), n.Document.Nodes...)
 			change(&c)
 			b, err := c.Encode()
 			if err != nil {
@@ -118,6 +125,10 @@ func TestParseNetworkRefuses(t *testing.T) {
 		"mapped address":  {strings.Replace(good, `127.1.0.1:4433`, `[::ffff:127.1.0.1]:4433`, 1), directory.ErrInvalid, "IPv4"},
 		"same address":    {strings.Replace(good, `127.1.0.1:4433`, `127.2.0.1:4433`, 1), directory.ErrInvalid, "another node"},
 		"capitals":        {strings.Replace(good, `operator-1`, `Operator-1`, 1), directory.ErrInvalid, "operator"},
+		"negative serial": {strings.Replace(good, `"serial": 0`, `"serial": -1`, 1), directory.ErrInvalid, "serial"},
+		"inexact serial":  {strings.Replace(good, `"serial": 0`, `"serial": 9007199254740992`, 1), directory.ErrInvalid, "serial"},
+		"issued later":    {strings.Replace(good, `"issued": "2026`, `"issued": "2027`, 1), directory.ErrInvalid, "genesis"},
+		"not a time":      {strings.Replace(good, `"issued": "2026`, `"issued": "x`, 1), directory.ErrInvalid, "issued"},
 		"negative swarm":  {strings.Replace(good, `"swarm": 0`, `"swarm": -1`, 1), directory.ErrInvalid, "swarm"},
 		"trailing":        {good + "{}", directory.ErrInvalid, ""},
 		"not utf-8 name":  {strings.Replace(good, `"local"`, "\"\xff\"", 1), directory.ErrInvalid, "name"},
@@ -133,13 +144,13 @@ func TestParseNetworkRefuses(t *testing.T) {
 	}
 }
 
-func TestGenesisRefusesSwarmsOverSize(t *testing.T) {
+func TestDocumentRefusesSwarmsOverSize(t *testing.T) {
 	n := local(t, 14, 7)
 	key, _ := suite.NewSigningKey(stream(2))
-	for i := range n.Genesis.Nodes {
-		n.Genesis.Nodes[i].Swarm = 0
+	for i := range n.Document.Nodes {
+		n.Document.Nodes[i].Swarm = 0
 	}
-	if _, err := directory.SignGenesis(key, n.Genesis); !errors.Is(err, directory.ErrInvalid) {
+	if _, err := directory.SignDocument(key, n.Document); !errors.Is(err, directory.ErrInvalid) {
 		t.Fatalf("got %v, want ErrInvalid", err)
 	}
 }
@@ -189,7 +200,7 @@ func TestFixedSource(t *testing.T) {
 	if directory.Fixed(d).Current() != d {
 		t.Fatal("Fixed gives another directory")
 	}
-	node := n.Genesis.Nodes[1]
+	node := n.Document.Nodes[1]
 	if got, ok := d.Node(node.ID); !ok || got != node {
 		t.Fatalf("got %v, %v", got, ok)
 	}

@@ -42,18 +42,18 @@ func FuzzNetwork(f *testing.F) {
 	})
 }
 
-// The canonical layout has one encoding for each genesis.
-func FuzzGenesis(f *testing.F) {
+// The canonical layout has one encoding for each document.
+func FuzzDocument(f *testing.F) {
 	for _, nodes := range []int{1, 3, 15} {
 		n := local(f, nodes, 5)
-		b, err := n.Genesis.Encode()
+		b, err := n.Document.Encode()
 		if err != nil {
 			f.Fatal(err)
 		}
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		g, err := directory.ParseGenesis(in)
+		g, err := directory.ParseDocument(in)
 		if err != nil {
 			return
 		}

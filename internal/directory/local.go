@@ -62,7 +62,7 @@ func Local(cfg LocalConfig) (*Network, []LocalNode, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	g := Genesis{Name: cfg.Name, Created: cfg.Created}
+	g := Document{Name: cfg.Name, Created: cfg.Created}
 	nodes := make([]LocalNode, cfg.Nodes)
 	for i := range nodes {
 		if err := nodes[i].generate(cfg, i+1, SwarmID(i%swarms)); err != nil {
@@ -70,7 +70,7 @@ func Local(cfg LocalConfig) (*Network, []LocalNode, error) {
 		}
 		g.Nodes = append(g.Nodes, nodes[i].Node)
 	}
-	n, err := SignGenesis(key, g)
+	n, err := SignDocument(key, g)
 	return n, nodes, err
 }
 

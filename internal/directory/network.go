@@ -20,10 +20,10 @@ const MaxNetworkFile = 4 << 20
 // maxProcessField bounds the unsigned strings of an entry: a file-system path.
 const maxProcessField = 4096
 
-// Network is a network file: a genesis, its signature, and unsigned hints
+// Network is a network file: a document, its signature, and unsigned hints
 // about nodes that run on this machine (spec/directory.md §4.2).
 type Network struct {
-	Genesis   Genesis
+	Document  Document
 	Key       suite.VerifyKey
 	Signature suite.Signature
 	// Processes holds the unsigned hints. Nothing but the commands that start
@@ -40,14 +40,14 @@ type Process struct {
 
 // Directory verifies the signature and returns the directory.
 func (n *Network) Directory() (*Directory, error) {
-	b, err := n.Genesis.Encode()
+	b, err := n.Document.Encode()
 	if err != nil {
 		return nil, err
 	}
-	if !n.Key.Verify(labelGenesis, b, n.Signature) {
+	if !n.Key.Verify(labelDocument, b, n.Signature) {
 		return nil, ErrSignature
 	}
-	return newDirectory(&n.Genesis, n.Key), nil
+	return newDirectory(n, b), nil
 }
 
 // The file's form. Field names are the format's.
@@ -55,6 +55,8 @@ type fileJSON struct {
 	Version   int        `json:"version"`
 	Network   string     `json:"network"`
 	Created   string     `json:"created"`
+	Serial    uint64     `json:"serial"`
+	Issued    string     `json:"issued"`
 	Key       string     `json:"key"`
 	Signature string     `json:"signature"`
 	Nodes     []nodeJSON `json:"nodes"`
@@ -75,13 +77,15 @@ type nodeJSON struct {
 func (n *Network) Encode() ([]byte, error) {
 	f := fileJSON{
 		Version:   Version,
-		Network:   n.Genesis.Name,
-		Created:   n.Genesis.Created.UTC().Format(time.RFC3339),
+		Network:   n.Document.Name,
+		Created:   n.Document.Created.UTC().Format(time.RFC3339),
+		Serial:    n.Document.Serial,
+		Issued:    n.Document.Issued.UTC().Format(time.RFC3339),
 		Key:       n.Key.String(),
 		Signature: hex.EncodeToString(n.Signature[:]),
-		Nodes:     make([]nodeJSON, 0, len(n.Genesis.Nodes)),
+		Nodes:     make([]nodeJSON, 0, len(n.Document.Nodes)),
 	}
-	for _, node := range n.Genesis.Nodes {
+	for _, node := range n.Document.Nodes {
 		p := n.Processes[node.ID]
 		f.Nodes = append(f.Nodes, nodeJSON{
 			ID:       node.ID.String(),
@@ -147,15 +151,16 @@ func decodeFile(b []byte) (*fileJSON, error) {
 
 // network converts the file's fields.
 func (f *fileJSON) network() (*Network, error) {
-	created, err := time.Parse(time.RFC3339, f.Created)
+	created, err := parseTime(f.Created)
 	if err != nil {
 		return nil, fmt.Errorf("created: %w", err)
 	}
-	if created.Nanosecond() != 0 {
-		return nil, errors.New("created: not a whole second")
+	issued, err := parseTime(f.Issued)
+	if err != nil {
+		return nil, fmt.Errorf("issued: %w", err)
 	}
 	n := &Network{
-		Genesis:   Genesis{Name: f.Network, Created: created.UTC()},
+		Document:  Document{Name: f.Network, Created: created, Serial: f.Serial, Issued: issued},
 		Processes: make(map[identity.NodeID]Process),
 	}
 	if err := decodeHex(n.Key[:], f.Key); err != nil {
@@ -172,12 +177,21 @@ func (f *fileJSON) network() (*Network, error) {
 		if err != nil {
 			return nil, fmt.Errorf("node %d: %w", i, err)
 		}
-		n.Genesis.Nodes = append(n.Genesis.Nodes, node)
+		n.Document.Nodes = append(n.Document.Nodes, node)
 		if process != (Process{}) {
 			n.Processes[node.ID] = process
 		}
 	}
 	return n, nil
+}
+
+// parseTime reads a time of whole seconds.
+func parseTime(s string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, s)
+	if err == nil && t.Nanosecond() != 0 {
+		err = errors.New("not a whole second")
+	}
+	return t.UTC(), err
 }
 
 func (j *nodeJSON) node() (Node, Process, error) {

@@ -22,7 +22,7 @@ func randomDirectory(t *rapid.T) *directory.Directory {
 	count := rapid.IntRange(1, 12).Draw(t, "nodes")
 	operators := rapid.IntRange(1, 12).Draw(t, "operators")
 	blocks := rapid.IntRange(1, 12).Draw(t, "blocks")
-	g := directory.Genesis{Name: "random", Created: created}
+	g := directory.Document{Name: "random", Created: created}
 	for i := range count {
 		n := directory.Node{
 			ID:       identity.NodeID{byte(i + 1)},
@@ -42,7 +42,7 @@ func randomDirectory(t *rapid.T) *directory.Directory {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := directory.SignGenesis(key, g)
+	n, err := directory.SignDocument(key, g)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +174,7 @@ func TestPathsAreUniform(t *testing.T) {
 // the target, which is the second, and others.
 func oneOperatorBut(t *testing.T, nodes, others int) *directory.Directory {
 	t.Helper()
-	g := directory.Genesis{Name: "sparse", Created: created}
+	g := directory.Document{Name: "sparse", Created: created}
 	for i := range nodes {
 		n := directory.Node{
 			ID: identity.NodeID{byte(i >> 8), byte(i), 1}, OnionKey: suite.DHPublic{byte(i >> 8), byte(i), 1},
@@ -190,7 +190,7 @@ func oneOperatorBut(t *testing.T, nodes, others int) *directory.Directory {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := directory.SignGenesis(key, g)
+	n, err := directory.SignDocument(key, g)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,9 +11,9 @@ import (
 
 // Labels of this package (spec/conventions.md §3).
 const (
-	labelGenesis suite.Label = suite.LabelPrefix + "directory/genesis"
-	labelSwarm   suite.Label = suite.LabelPrefix + "directory/swarm"
-	labelAddress suite.Label = suite.LabelPrefix + "directory/address"
+	labelDocument suite.Label = suite.LabelPrefix + "directory/document"
+	labelSwarm    suite.Label = suite.LabelPrefix + "directory/swarm"
+	labelAddress  suite.Label = suite.LabelPrefix + "directory/address"
 )
 
 // pointsPerSwarm is how many points of the ring each swarm holds: enough that

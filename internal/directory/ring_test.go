@@ -32,14 +32,14 @@ func TestPlacementIsEven(t *testing.T) {
 func TestNewSwarmMovesOnlyItsOwn(t *testing.T) {
 	n := local(t, 20, 5)
 	before := verified(t, n)
-	g := n.Genesis
+	g := n.Document
 	for i := range g.Nodes {
 		if g.Nodes[i].Swarm == 3 && i%2 == 0 {
 			g.Nodes[i].Swarm = 99
 		}
 	}
 	key, _ := suite.NewSigningKey(stream(3))
-	n2, err := directory.SignGenesis(key, g)
+	n2, err := directory.SignDocument(key, g)
 	if err != nil {
 		t.Fatal(err)
 	}

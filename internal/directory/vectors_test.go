@@ -19,15 +19,15 @@ var update = flag.Bool("update", false, "rewrite spec/vectors/directory.json")
 // vectors is spec/vectors/directory.json (spec/directory.md §8).
 type vectors struct {
 	Network   json.RawMessage `json:"network"`
-	Genesis   string          `json:"genesis"`
+	Document  string          `json:"document"`
 	Placement []struct {
 		Address string            `json:"address"`
 		Swarm   directory.SwarmID `json:"swarm"`
 	} `json:"placement"`
 	Refused []struct {
-		Why     string `json:"why"`
-		Genesis string `json:"genesis"`
-		Error   string `json:"error"`
+		Why      string `json:"why"`
+		Document string `json:"document"`
+		Error    string `json:"error"`
 	} `json:"refused"`
 }
 
@@ -50,12 +50,12 @@ func TestVectors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	genesis, err := n.Genesis.Encode()
+	document, err := n.Document.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(v.Genesis, hex.EncodeToString(genesis)); diff != "" {
-		t.Errorf("genesis: %s", diff)
+	if diff := cmp.Diff(v.Document, hex.EncodeToString(document)); diff != "" {
+		t.Errorf("document: %s", diff)
 	}
 	d := verified(t, n)
 	for _, p := range v.Placement {
@@ -64,7 +64,7 @@ func TestVectors(t *testing.T) {
 		}
 	}
 	for _, r := range v.Refused {
-		if _, err := directory.ParseGenesis(unhex(t, r.Genesis)); !errors.Is(err, classes[r.Error]) {
+		if _, err := directory.ParseDocument(unhex(t, r.Document)); !errors.Is(err, classes[r.Error]) {
 			t.Errorf("%s: got %v, want %s", r.Why, err, r.Error)
 		}
 	}
@@ -85,11 +85,11 @@ func writeVectors(t *testing.T, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	genesis, err := n.Genesis.Encode()
+	document, err := n.Document.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := map[string]any{"network": json.RawMessage(file), "genesis": hex.EncodeToString(genesis)}
+	v := map[string]any{"network": json.RawMessage(file), "document": hex.EncodeToString(document)}
 	d := verified(t, n)
 	var placement []map[string]any
 	for i := range 8 {
@@ -97,14 +97,15 @@ func writeVectors(t *testing.T, path string) {
 		placement = append(placement, map[string]any{"address": hex.EncodeToString(a[:]), "swarm": d.SwarmIDOf(a)})
 	}
 	v["placement"] = placement
-	version := append([]byte{2}, genesis[1:]...)
-	longer := append(append([]byte(nil), genesis...), 0)
+	version := append([]byte{2}, document[1:]...)
+	longer := append(append([]byte(nil), document...), 0)
 	v["refused"] = []map[string]any{
-		{"why": "version 2", "error": "version", "genesis": hex.EncodeToString(version)},
-		{"why": "cut in the last node", "error": "invalid", "genesis": hex.EncodeToString(genesis[:len(genesis)-1])},
-		{"why": "a byte after the last node", "error": "invalid", "genesis": hex.EncodeToString(longer)},
-		{"why": "no nodes", "error": "invalid", "genesis": "01056c6f63616c0000000069a42a400000"},
-		{"why": "nodes not in order", "error": "invalid", "genesis": hex.EncodeToString(unordered(t, n))},
+		{"why": "version 2", "error": "version", "document": hex.EncodeToString(version)},
+		{"why": "cut in the last node", "error": "invalid", "document": hex.EncodeToString(document[:len(document)-1])},
+		{"why": "a byte after the last node", "error": "invalid", "document": hex.EncodeToString(longer)},
+		{"why": "a genesis issued a second later", "error": "invalid", "document": hex.EncodeToString(late(document, n))},
+		{"why": "no nodes", "error": "invalid", "document": "01056c6f63616c0000000069a42a4000000000000000000000000069a42a400000"},
+		{"why": "nodes not in order", "error": "invalid", "document": hex.EncodeToString(unordered(t, n))},
 	}
 	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
@@ -118,13 +119,20 @@ func writeVectors(t *testing.T, path string) {
 	}
 }
 
-// unordered returns a genesis whose first node's ID was made the greatest.
+// late returns the document with another date of issue.
+func late(document []byte, n *directory.Network) []byte {
+	b := append([]byte(nil), document...)
+	b[1+1+len(n.Document.Name)+3*8-1]++
+	return b
+}
+
+// unordered returns a document whose first node's ID was made the greatest.
 func unordered(t *testing.T, n *directory.Network) []byte {
-	b, err := n.Genesis.Encode()
+	b, err := n.Document.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	head := 1 + 1 + len(n.Genesis.Name) + 8 + 2
+	head := 1 + 1 + len(n.Document.Name) + 3*8 + 2
 	for i := range 32 {
 		b[head+i] = 0xff
 	}

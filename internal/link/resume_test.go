@@ -219,6 +219,8 @@ func TestTicketKeysRotate(t *testing.T) {
 type changing struct{ *directory.Directory }
 
 func (c *changing) Current() *directory.Directory { return c.Directory }
+func (c *changing) Past() []*directory.Directory  { return nil }
+func (c *changing) Changed() <-chan struct{}      { return nil }
 
 // A node that the directory lists no longer is refused though its ticket opens.
 func TestRemovedNodeCannotResume(t *testing.T) {

@@ -58,13 +58,13 @@ func newLoggedNetwork(t testing.TB, n int, sim *simnet.Net, limits Limits, log *
 	for i := range n {
 		w.nodes = append(w.nodes, w.newNode(i+1))
 	}
-	g := directory.Genesis{Name: "test", Created: time.Unix(1_700_000_000, 0)}
+	g := directory.Document{Name: "test", Created: time.Unix(1_700_000_000, 0)}
 	for _, n := range w.nodes {
 		g.Nodes = append(g.Nodes, n.Node)
 	}
 	key, err := suite.NewSigningKey(rand.Reader)
 	check(t, err)
-	net, err := directory.SignGenesis(key, g)
+	net, err := directory.SignDocument(key, g)
 	check(t, err)
 	dir, err := net.Directory()
 	check(t, err)

@@ -72,8 +72,8 @@ func open(dir string) (*Layout, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Layout{Dir: dir, Network: network, Nodes: make([]Entry, len(network.Genesis.Nodes))}
-	for _, n := range network.Genesis.Nodes {
+	l := &Layout{Dir: dir, Network: network, Nodes: make([]Entry, len(network.Document.Nodes))}
+	for _, n := range network.Document.Nodes {
 		i := number(n)
 		if i < 1 || i > len(l.Nodes) || l.Nodes[i-1].Dir != "" {
 			return nil, fmt.Errorf("testnet: %s is not a local network's: node at %v", NetworkFile, n.Addr)

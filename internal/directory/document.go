@@ -12,10 +12,10 @@ import (
 	"sotto/internal/wire"
 )
 
-// Version is the only version of the genesis layout and the network file.
+// Version is the only version of the document's layout and the network file.
 const Version = 1
 
-// Bounds of a genesis (spec/directory.md §3).
+// Bounds of a document (spec/directory.md §3).
 const (
 	// MaxNodes bounds what a client must parse and keep: about 600 KiB.
 	MaxNodes = 4096
@@ -27,22 +27,27 @@ const (
 	MaxName     = 64
 	// maxCreated (year 9999) keeps times printable and sums free of overflow.
 	maxCreated = 253402300799
+	// maxSerial is the greatest integer that every JSON reader holds exactly.
+	maxSerial = 1<<53 - 1
 )
 
 var (
-	// ErrSignature is returned when the genesis is not signed by its key.
+	// ErrSignature is returned when the document is not signed by its key.
 	ErrSignature = errors.New("directory: signature does not verify")
 	// ErrVersion is returned for a version that this program does not know.
 	ErrVersion = errors.New("directory: unknown version")
-	// ErrInvalid is wrapped by every refusal of a genesis's content.
-	ErrInvalid = errors.New("directory: invalid genesis")
+	// ErrInvalid is wrapped by every refusal of a document's content.
+	ErrInvalid = errors.New("directory: invalid document")
 )
 
-// Genesis is the signed content of a network file (spec/directory.md §4.1).
-type Genesis struct {
+// Document is what the network's key signs: one state of the network
+// (spec/directory.md §4.1). The first is the genesis, with serial 0.
+type Document struct {
 	Name    string
-	Created time.Time // whole seconds, UTC
-	Nodes   []Node    // SignGenesis sorts them by ID
+	Created time.Time // of the genesis; whole seconds, UTC
+	Serial  uint64    // counts the network's documents from 0
+	Issued  time.Time // of this document; the genesis's is Created
+	Nodes   []Node    // SignDocument sorts them by ID
 }
 
 const (
@@ -51,13 +56,15 @@ const (
 )
 
 // Encode returns the canonical bytes that the network's key signs.
-func (g *Genesis) Encode() ([]byte, error) {
+func (g *Document) Encode() ([]byte, error) {
 	if err := g.check(); err != nil {
 		return nil, err
 	}
 	b := []byte{Version}
 	b = wire.AppendVec8(b, []byte(g.Name))
 	b = wire.AppendUint64(b, uint64(g.Created.Unix()))
+	b = wire.AppendUint64(b, g.Serial)
+	b = wire.AppendUint64(b, uint64(g.Issued.Unix()))
 	b = wire.AppendUint16(b, uint16(len(g.Nodes)))
 	for i := range g.Nodes {
 		b = g.Nodes[i].append(b)
@@ -79,19 +86,22 @@ func (n *Node) append(b []byte) []byte {
 	return wire.AppendUint16(b, uint16(n.Swarm))
 }
 
-// ParseGenesis parses canonical bytes. It checks everything but the signature.
-func ParseGenesis(b []byte) (*Genesis, error) {
+// ParseDocument parses canonical bytes. It checks everything but the signature.
+func ParseDocument(b []byte) (*Document, error) {
 	r := wire.NewReader(b)
 	if v := r.Uint8(); r.Err() == nil && v != Version {
 		return nil, fmt.Errorf("%w %d", ErrVersion, v)
 	}
-	g := &Genesis{Name: string(r.Vec8(MaxName))}
+	g := &Document{Name: string(r.Vec8(MaxName))}
 	created := r.Uint64()
+	g.Serial = r.Uint64()
+	issued := r.Uint64()
 	count := int(r.Uint16())
-	if created > maxCreated || count > MaxNodes {
-		return nil, fmt.Errorf("%w: created at %d with %d nodes", ErrInvalid, created, count)
+	if created > maxCreated || issued > maxCreated || count > MaxNodes {
+		return nil, fmt.Errorf("%w: created at %d, issued at %d, with %d nodes", ErrInvalid, created, issued, count)
 	}
 	g.Created = time.Unix(int64(created), 0).UTC()
+	g.Issued = time.Unix(int64(issued), 0).UTC()
 	for i := 0; i < count && r.Err() == nil; i++ {
 		n, err := readNode(r)
 		if err != nil {
@@ -127,18 +137,34 @@ func readNode(r *wire.Reader) (Node, error) {
 }
 
 // check holds the rules of spec/directory.md §4.1.
-func (g *Genesis) check() error {
+func (g *Document) check() error {
 	if err := checkName(g.Name); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	if s := g.Created.Unix(); s < 0 || s > maxCreated {
 		return fmt.Errorf("%w: created outside the years 1970 to 9999", ErrInvalid)
 	}
+	if err := g.checkSerial(); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
 	if len(g.Nodes) == 0 || len(g.Nodes) > MaxNodes {
 		return fmt.Errorf("%w: %d nodes, want 1 to %d", ErrInvalid, len(g.Nodes), MaxNodes)
 	}
 	if err := checkNodes(g.Nodes); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return nil
+}
+
+// checkSerial checks the document's place among those of its network.
+func (g *Document) checkSerial() error {
+	switch s := g.Issued.Unix(); {
+	case g.Serial > maxSerial:
+		return fmt.Errorf("serial %d, at most %d", g.Serial, uint64(maxSerial))
+	case s < g.Created.Unix() || s > maxCreated:
+		return errors.New("issued before the network was created, or after the year 9999")
+	case g.Serial == 0 && s != g.Created.Unix():
+		return errors.New("a genesis that was not issued when it was created")
 	}
 	return nil
 }
@@ -184,15 +210,19 @@ func checkNodes(nodes []Node) error {
 
 func compareNodes(a, b Node) int { return bytes.Compare(a.ID[:], b.ID[:]) }
 
-// SignGenesis sorts a copy of the nodes, checks everything, and returns the
-// network signed with key.
-func SignGenesis(key suite.Signer, g Genesis) (*Network, error) {
+// SignDocument sorts a copy of the nodes, checks everything, and returns the
+// network signed with key. A genesis is issued when it is created.
+func SignDocument(key suite.Signer, g Document) (*Network, error) {
 	g.Nodes = slices.Clone(g.Nodes)
 	slices.SortFunc(g.Nodes, compareNodes)
 	g.Created = g.Created.UTC().Truncate(time.Second)
+	if g.Serial == 0 {
+		g.Issued = g.Created
+	}
+	g.Issued = g.Issued.UTC().Truncate(time.Second)
 	b, err := g.Encode()
 	if err != nil {
 		return nil, err
 	}
-	return &Network{Genesis: g, Key: key.Public(), Signature: key.Sign(labelGenesis, b)}, nil
+	return &Network{Document: g, Key: key.Public(), Signature: key.Sign(labelDocument, b)}, nil
 }
