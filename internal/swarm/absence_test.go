@@ -75,7 +75,7 @@ func TestTombstoneReachesWhoWasAway(t *testing.T) {
 	eventually(t, "the tombstone", func() bool { return !away.has(b, d) })
 	// Nothing brings the envelope back.
 	for _, n := range w.nodes {
-		for _, p := range n.swarm.peers {
+		for _, p := range n.swarm.view().peers {
 			eventually(t, "a look at every log", func() bool { return p.tail(context.Background()) == nil })
 		}
 		if n.has(b, d) {
@@ -93,7 +93,7 @@ func TestExpiredIsNotBroughtBack(t *testing.T) {
 	d := c.send(b, randomEnvelope(4096))
 	w.advance(25 * time.Hour)
 	away.start()
-	for _, p := range away.swarm.peers {
+	for _, p := range away.swarm.view().peers {
 		eventually(t, "a look at every log", func() bool { return p.tail(context.Background()) == nil })
 	}
 	if away.has(b, d) {

@@ -17,16 +17,17 @@ func (s *Swarm) accept(ctx context.Context, req mailbox.Request) error {
 	if !ok {
 		return fmt.Errorf("copy of this request: %w", mailbox.ErrForbidden)
 	}
-	if err := s.keeps(a); err != nil {
+	v := s.view()
+	if err := v.refuse(a); err != nil {
 		return err
 	}
 	switch r := req.(type) {
 	case *mailbox.Open:
-		return s.acceptOpen(ctx, r)
+		return s.acceptOpen(ctx, v, r)
 	case *mailbox.Put:
-		return s.acceptPut(ctx, r)
+		return s.acceptPut(ctx, v, r)
 	case *mailbox.Delete:
-		if err := mailbox.Authorize(r, s.copied(s.cfg.Now())); err != nil {
+		if err := mailbox.Authorize(r, s.copied(v, s.cfg.Now())); err != nil {
 			return err
 		}
 		d := tombstoneOf(r)
@@ -37,11 +38,11 @@ func (s *Swarm) accept(ctx context.Context, req mailbox.Request) error {
 	}
 }
 
-func (s *Swarm) copied(now time.Time) mailbox.Terms {
-	return mailbox.Terms{Now: now, Member: s.quoteCounts, MinBits: s.cfg.WorkBits, Copied: true}
+func (s *Swarm) copied(v *view, now time.Time) mailbox.Terms {
+	return mailbox.Terms{Now: now, Member: v.quoteCounts, MinBits: s.cfg.WorkBits, Copied: true}
 }
 
-func (s *Swarm) acceptOpen(ctx context.Context, r *mailbox.Open) error {
+func (s *Swarm) acceptOpen(ctx context.Context, v *view, r *mailbox.Open) error {
 	g := grantOf(r)
 	if g.Expiry <= s.unixNow() {
 		return mailbox.ErrExpired
@@ -50,20 +51,20 @@ func (s *Swarm) acceptOpen(ctx context.Context, r *mailbox.Open) error {
 	if err != nil {
 		return err
 	}
-	if err := mailbox.Authorize(r, s.copied(at)); err != nil {
+	if err := mailbox.Authorize(r, s.copied(v, at)); err != nil {
 		return err
 	}
 	return storeError(s.cfg.Store.OpenMailbox(ctx, g))
 }
 
-func (s *Swarm) acceptPut(ctx context.Context, r *mailbox.Put) error {
-	if err := mailbox.Authorize(r, s.copied(s.cfg.Now())); err != nil {
+func (s *Swarm) acceptPut(ctx context.Context, v *view, r *mailbox.Put) error {
+	if err := mailbox.Authorize(r, s.copied(v, s.cfg.Now())); err != nil {
 		return err
 	}
 	e := envelopeOf(r)
 	e.Replica = true
 	if r.Kind == mailbox.KindFrontDoor {
-		if err := s.checkPutWork(r, e.Digest); err != nil {
+		if err := s.checkPutWork(v, r, e.Digest); err != nil {
 			return err
 		}
 	}
@@ -72,8 +73,8 @@ func (s *Swarm) acceptPut(ctx context.Context, r *mailbox.Put) error {
 
 // checkPutWork checks a copied first contact's work, which Authorize leaves to
 // the member that the client talked to.
-func (s *Swarm) checkPutWork(r *mailbox.Put, d mailbox.Digest) error {
-	if r.Work == nil || r.Work.Quote.Bits < s.cfg.WorkBits || !s.quoteCounts(r.Work.Quote.Node, r.Address()) {
+func (s *Swarm) checkPutWork(v *view, r *mailbox.Put, d mailbox.Digest) error {
+	if r.Work == nil || r.Work.Quote.Bits < s.cfg.WorkBits || !v.quoteCounts(r.Work.Quote.Node, r.Address()) {
 		return mailbox.ErrBadWork
 	}
 	at, err := s.workedAt(r.Work.Quote)

@@ -26,12 +26,12 @@ type vote struct {
 	err     error
 }
 
-// agree has a change made here and by the peers at once, and returns when a
-// majority has it, without waiting for the rest: peers that are slow or away
+// agree has a change made here and by the view's peers at once, and returns when
+// a majority of its members has it, without waiting for the rest: peers that are slow or away
 // catch up by themselves (spec/swarm.md §5.3).
-func (s *Swarm) agree(ctx context.Context, p proposal) ([]mailbox.Receipt, error) {
-	votes := make(chan vote, len(s.peers)+1)
-	for _, peer := range s.peers {
+func (s *Swarm) agree(ctx context.Context, v *view, p proposal) ([]mailbox.Receipt, error) {
+	votes := make(chan vote, len(v.peers)+1)
+	for _, peer := range v.peers {
 		peer.propose(p, votes)
 	}
 	if err := p.local(); err != nil {
@@ -42,7 +42,7 @@ func (s *Swarm) agree(ctx context.Context, p proposal) ([]mailbox.Receipt, error
 		return nil, err
 	}
 	votes <- vote{receipt: mine}
-	return s.count(ctx, p, votes)
+	return v.count(ctx, p, votes)
 }
 
 func (s *Swarm) ownVote(ctx context.Context, p proposal) (*mailbox.Receipt, error) {
@@ -54,13 +54,13 @@ func (s *Swarm) ownVote(ctx context.Context, p proposal) (*mailbox.Receipt, erro
 
 // count waits until a majority said yes, or can no longer. Peers that are away
 // are asked again for a moment, since a member that restarts comes back soon.
-func (s *Swarm) count(ctx context.Context, p proposal, votes chan vote) ([]mailbox.Receipt, error) {
+func (v *view) count(ctx context.Context, p proposal, votes chan vote) ([]mailbox.Receipt, error) {
 	var receipts []mailbox.Receipt
 	var away []*peer
 	began := time.Now()
-	for yes, open := 0, len(s.peers)+1; yes < s.majority; {
-		if yes+open < s.majority {
-			if yes+open+len(away) < s.majority || time.Since(began) > returnWithin || !sleep(ctx, backoffMin) {
+	for yes, open := 0, len(v.peers)+1; yes < v.majority; {
+		if yes+open < v.majority {
+			if yes+open+len(away) < v.majority || time.Since(began) > returnWithin || !sleep(ctx, backoffMin) {
 				return nil, mailbox.ErrUnavailable
 			}
 			for _, peer := range away {
@@ -69,17 +69,17 @@ func (s *Swarm) count(ctx context.Context, p proposal, votes chan vote) ([]mailb
 			open, away = open+len(away), nil
 		}
 		select {
-		case v := <-votes:
+		case got := <-votes:
 			open--
-			v.judge(p)
-			if errors.Is(v.err, errPeerAway) {
-				away = append(away, v.peer)
+			got.judge(p)
+			if errors.Is(got.err, errPeerAway) {
+				away = append(away, got.peer)
 			}
-			if v.err != nil {
+			if got.err != nil {
 				continue
 			}
-			if v.receipt != nil {
-				receipts = append(receipts, *v.receipt)
+			if got.receipt != nil {
+				receipts = append(receipts, *got.receipt)
 			}
 			yes++
 		case <-ctx.Done():

@@ -89,14 +89,14 @@ func (p *peer) follow(ctx context.Context) error {
 
 // refresh looks at the peers' logs now, and returns when so many have been read
 // that they and this member are a majority, or none is left.
-func (s *Swarm) refresh(ctx context.Context) {
-	done := make(chan error, len(s.peers))
-	for _, p := range s.peers {
+func (s *Swarm) refresh(ctx context.Context, v *view) {
+	done := make(chan error, len(v.peers))
+	for _, p := range v.peers {
 		s.wg.Go(func() { done <- p.tail(ctx) }) // the caller's stream holds wg open
 	}
 	read := 1
-	for range s.peers {
-		if read >= s.majority {
+	for range v.peers {
+		if read >= v.majority {
 			return
 		}
 		if err := <-done; err == nil {
@@ -107,16 +107,16 @@ func (s *Swarm) refresh(ctx context.Context) {
 
 // notOpen is the answer for a mailbox that is not here. A member that has not
 // yet seen the logs of a majority may only have missed its opening.
-func (s *Swarm) notOpen() error {
+func (v *view) notOpen() error {
 	seen := 1
-	for _, p := range s.peers {
+	for _, p := range v.peers {
 		if p.tailed.Load() {
 			seen++
 			continue
 		}
 		p.catchUpSoon()
 	}
-	if seen >= s.majority {
+	if seen >= v.majority {
 		return mailbox.ErrNotOpen
 	}
 	return mailbox.ErrBusy
@@ -150,10 +150,10 @@ func (p *peer) settle(ctx context.Context, entries []store.LogEntry) error {
 }
 
 func (p *peer) missing(entries []store.LogEntry) ([]ref, error) {
-	now := p.s.unixNow()
+	now, v := p.s.unixNow(), p.s.view()
 	var out []ref
 	for _, e := range entries {
-		if e.Expiry <= now || p.s.keeps(e.Address) != nil {
+		if e.Expiry <= now || !v.keeps(e.Address) {
 			continue
 		}
 		has, err := p.s.cfg.Store.Has(e.Kind, e.Address, e.Ref)

@@ -29,11 +29,13 @@ type call struct {
 	sent time.Time
 }
 
-// peer is another member as this one calls it. Two goroutines serve it: run
-// keeps a stream to it, catchUpLoop tails its log.
+// peer is another member as this one calls it. Two goroutines serve it, from
+// start to end: run keeps a stream to it, catchUpLoop tails its log.
 type peer struct {
 	s       *Swarm
 	id      identity.NodeID
+	cancel  context.CancelFunc // set by start
+	loops   sync.WaitGroup
 	queue   chan *call
 	wake    chan struct{} // someone needs it: don't wait out the backoff
 	catchUp chan struct{} // look at its log now
@@ -81,6 +83,26 @@ func newPeer(s *Swarm, id identity.NodeID) *peer {
 		catchUp: make(chan struct{}, 1),
 		tailing: make(chan struct{}, 1),
 	}
+}
+
+// start runs the peer's goroutines until ctx ends or end is called.
+func (p *peer) start(ctx context.Context) {
+	ctx, p.cancel = context.WithCancel(ctx)
+	p.loops.Go(func() { p.run(ctx) })
+	p.loops.Go(func() { p.catchUpLoop(ctx) })
+}
+
+// end stops a started peer's goroutines and waits for them. Calls that come
+// later are answered as by a peer that is away.
+func (p *peer) end() {
+	p.cancel()
+	p.mu.Lock()
+	served := slices.Clone(p.served)
+	p.mu.Unlock()
+	for _, c := range served {
+		cut(c)
+	}
+	p.loops.Wait()
 }
 
 // send queues a call. It never blocks: when the peer is away or has too much
@@ -138,6 +160,7 @@ func signal(c chan struct{}) {
 
 // run connects to the peer again and again until ctx ends.
 func (p *peer) run(ctx context.Context) {
+	defer p.failQueued()
 	backoff := backoffMin
 	for ctx.Err() == nil {
 		began := time.Now()

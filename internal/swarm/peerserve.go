@@ -34,16 +34,6 @@ func (s *Swarm) servePeer(from identity.NodeID, rwc io.ReadWriteCloser, w *watch
 	return ps.serve()
 }
 
-// peer returns the member with the given id, or nil for anybody else.
-func (s *Swarm) peer(id identity.NodeID) *peer {
-	for _, p := range s.peers {
-		if p.id == id {
-			return p
-		}
-	}
-	return nil
-}
-
 type peerStream struct {
 	s     *Swarm
 	p     *peer

@@ -21,7 +21,8 @@ func (s *Swarm) answer(got *mailbox.Received) (resp mailbox.Response, err error)
 		return nil, mailbox.ErrBusy
 	}
 	defer func() { s.metrics.request(requestName(got.Request), err) }()
-	if err := s.fresh(got); err != nil {
+	v := s.view()
+	if err := s.fresh(v, got); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, putTimeout)
@@ -31,13 +32,13 @@ func (s *Swarm) answer(got *mailbox.Received) (resp mailbox.Response, err error)
 		q := mailbox.NewWorkQuote(s.cfg.Identity, s.cfg.WorkBits, s.cfg.Now())
 		resp = &mailbox.QuoteReply{Quote: q}
 	case *mailbox.Open:
-		resp, err = s.openMailbox(ctx, r)
+		resp, err = s.openMailbox(ctx, v, r)
 	case *mailbox.Put:
-		resp, err = s.put(ctx, r)
+		resp, err = s.put(ctx, v, r)
 	case *mailbox.Fetch:
-		resp, err = s.fetch(r)
+		resp, err = s.fetch(v, r)
 	case *mailbox.Delete:
-		resp, err = s.delete(ctx, r)
+		resp, err = s.delete(ctx, v, r)
 	default:
 		err = fmt.Errorf("request out of place: %w", mailbox.ErrForbidden)
 	}
@@ -45,9 +46,9 @@ func (s *Swarm) answer(got *mailbox.Received) (resp mailbox.Response, err error)
 }
 
 // fresh checks swarm, replay and rights, from cheap to dear.
-func (s *Swarm) fresh(got *mailbox.Received) error {
+func (s *Swarm) fresh(v *view, got *mailbox.Received) error {
 	if a, ok := addressOf(got.Request); ok {
-		if err := s.keeps(a); err != nil {
+		if err := v.refuse(a); err != nil {
 			return err
 		}
 	}
@@ -58,7 +59,7 @@ func (s *Swarm) fresh(got *mailbox.Received) error {
 	return mailbox.Authorize(got.Request, mailbox.Terms{
 		Now:     now,
 		Stamp:   got.Stamp,
-		Member:  s.quoteCounts,
+		Member:  v.quoteCounts,
 		MinBits: s.cfg.WorkBits,
 	})
 }
@@ -98,9 +99,9 @@ func requestName(req mailbox.Request) string {
 	return "other"
 }
 
-func (s *Swarm) openMailbox(ctx context.Context, r *mailbox.Open) (mailbox.Response, error) {
+func (s *Swarm) openMailbox(ctx context.Context, v *view, r *mailbox.Open) (mailbox.Response, error) {
 	g := grantOf(r)
-	_, err := s.agree(ctx, proposal{
+	_, err := s.agree(ctx, v, proposal{
 		op:    opOpen,
 		body:  g.Proof,
 		local: func() error { return s.cfg.Store.OpenMailbox(ctx, g) },
@@ -115,23 +116,23 @@ func (s *Swarm) openMailbox(ctx context.Context, r *mailbox.Open) (mailbox.Respo
 	return &mailbox.Opened{Until: until, Bytes: uint32(min(bytes, 1<<32-1))}, nil
 }
 
-func (s *Swarm) put(ctx context.Context, r *mailbox.Put) (mailbox.Response, error) {
+func (s *Swarm) put(ctx context.Context, v *view, r *mailbox.Put) (mailbox.Response, error) {
 	began := time.Now()
 	e := envelopeOf(r)
 	// Ask first, so that a put that is refused here never reaches the others.
 	_, err := s.cfg.Store.Check(e)
 	if errors.Is(err, store.ErrNotOpen) {
 		// The majority that has its opening need not include this member yet.
-		s.refresh(ctx)
+		s.refresh(ctx, v)
 		_, err = s.cfg.Store.Check(e)
 	}
 	switch {
 	case errors.Is(err, store.ErrNotOpen):
-		return nil, s.notOpen()
+		return nil, v.notOpen()
 	case err != nil:
 		return nil, storeError(err)
 	}
-	receipts, err := s.agree(ctx, proposal{
+	receipts, err := s.agree(ctx, v, proposal{
 		op:    opPut,
 		body:  mailbox.EncodeRequest(r),
 		put:   e,
@@ -158,11 +159,11 @@ func (s *Swarm) storeEnvelope(ctx context.Context, e *store.Envelope) error {
 	return nil
 }
 
-func (s *Swarm) fetch(r *mailbox.Fetch) (mailbox.Response, error) {
+func (s *Swarm) fetch(v *view, r *mailbox.Fetch) (mailbox.Response, error) {
 	generation, since := s.position(r.Cursor)
 	p, err := s.cfg.Store.Fetch(r.Address(), generation, since, int(r.Limit), mailbox.MaxBatchBytes)
 	if errors.Is(err, store.ErrNotOpen) {
-		return nil, s.notOpen()
+		return nil, v.notOpen()
 	}
 	if err != nil {
 		return nil, storeError(err)
@@ -174,22 +175,22 @@ func (s *Swarm) fetch(r *mailbox.Fetch) (mailbox.Response, error) {
 	return b, nil
 }
 
-func (s *Swarm) delete(ctx context.Context, r *mailbox.Delete) (mailbox.Response, error) {
+func (s *Swarm) delete(ctx context.Context, v *view, r *mailbox.Delete) (mailbox.Response, error) {
 	d := tombstoneOf(r)
 	// Ask first: whoever opened no mailbox has nothing to delete, and its
 	// tombstones would be room that nobody worked for.
 	_, _, err := s.cfg.Store.Mailbox(d.Address)
 	if errors.Is(err, store.ErrNotOpen) {
-		s.refresh(ctx)
+		s.refresh(ctx, v)
 		_, _, err = s.cfg.Store.Mailbox(d.Address)
 	}
 	switch {
 	case errors.Is(err, store.ErrNotOpen):
-		return nil, s.notOpen()
+		return nil, v.notOpen()
 	case err != nil:
 		return nil, storeError(err)
 	}
-	_, err = s.agree(ctx, proposal{
+	_, err = s.agree(ctx, v, proposal{
 		op:    opDelete,
 		body:  d.Proof,
 		local: func() error { return s.cfg.Store.Delete(ctx, d) },

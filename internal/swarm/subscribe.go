@@ -48,7 +48,7 @@ type subscription struct {
 
 // subscribe runs the rest of a stream: challenge, proof, pushes.
 func (c *clientStream) subscribe(req *mailbox.Subscribe, stamp mailbox.Stamp, sealer *mailbox.ReplySealer) error {
-	err := c.s.fresh(&mailbox.Received{Request: req, Stamp: stamp})
+	err := c.s.fresh(c.s.view(), &mailbox.Received{Request: req, Stamp: stamp})
 	if err == nil {
 		err = c.prove(req, stamp, sealer)
 	}

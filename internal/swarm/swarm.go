@@ -82,8 +82,7 @@ type Config struct {
 type Swarm struct {
 	cfg      Config
 	self     identity.NodeID
-	majority int
-	peers    []*peer // the other members
+	members  members
 	keys     *requestKeys
 	replay   *mailbox.ReplayCache
 	receipts *receiptSigner
@@ -119,17 +118,9 @@ func New(cfg Config) (*Swarm, error) {
 		stall:   writeStall,
 		streams: make(map[io.Closer]struct{}),
 	}
-	dir := cfg.Directory.Current()
-	me, ok := dir.Node(s.self)
-	if !ok {
+	s.members.s = s
+	if s.members.adopt(cfg.Directory.Current()); !s.view().member {
 		return nil, ErrNoMember
-	}
-	members := dir.Swarm(me.Swarm)
-	s.majority = len(members)/2 + 1
-	for _, m := range members {
-		if m.ID != s.self {
-			s.peers = append(s.peers, newPeer(s, m.ID))
-		}
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.keys = &requestKeys{s: s}
@@ -163,11 +154,8 @@ func (cfg Config) withDefaults() Config {
 // Run lets the member work until ctx ends or its store fails, and then closes
 // it. It returns nil for the first and the failure for the second.
 func (s *Swarm) Run(ctx context.Context) error {
-	if !s.start(s.receipts.run, s.renewKeys, s.maintain) {
+	if !s.start(s.receipts.run, s.renewKeys, s.maintain, s.members.follow) {
 		return ErrClosed
-	}
-	for _, p := range s.peers {
-		s.start(p.run, p.catchUpLoop)
 	}
 	var err error
 	select {
@@ -234,19 +222,6 @@ func (s *Swarm) release(c io.Closer) {
 }
 
 func (s *Swarm) unixNow() uint64 { return uint64(max(s.cfg.Now().Unix(), 0)) }
-
-// keeps reports whether this member keeps the mailbox at an address.
-func (s *Swarm) keeps(a mailbox.Address) error {
-	if !s.cfg.Directory.Current().InSwarmOf(s.self, a) {
-		return mailbox.ErrWrongSwarm
-	}
-	return nil
-}
-
-// quoteCounts says whether a node's quotes count at an address.
-func (s *Swarm) quoteCounts(node identity.NodeID, a mailbox.Address) bool {
-	return s.cfg.Directory.Current().InSwarmOf(node, a)
-}
 
 // storeError turns the store's errors into those that a client is told.
 func storeError(err error) error {

@@ -115,7 +115,7 @@ func newWorldOn(t testing.TB, nodes int, storage func(int) (vfs.FS, string)) *wo
 		}
 	})
 	for _, n := range w.nodes {
-		eventually(t, "all members to know one another's logs", func() bool { return errors.Is(n.swarm.notOpen(), mailbox.ErrNotOpen) })
+		eventually(t, "all members to know one another's logs", func() bool { return errors.Is(n.swarm.view().notOpen(), mailbox.ErrNotOpen) })
 	}
 	return w
 }
