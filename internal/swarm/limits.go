@@ -47,9 +47,13 @@ const (
 	// peerPending bounds calls that a peer hasn't answered.
 	peerPending = 1024
 	// peerServing bounds calls in work on one stream of a peer.
-	peerServing = 64
+	peerServing = 256
 	// peerStreams bounds the streams of one peer, each with that many calls.
 	peerStreams = 2
+	// writeBytes is about how much goes to a peer in one write, and readBytes
+	// what is read ahead: many calls or replies at a time.
+	writeBytes = 256 << 10
+	readBytes  = 64 << 10
 	// callTimeout is after how long without an answer a peer counts as dead.
 	callTimeout = 10 * time.Second
 	// dialTimeout bounds connecting; backoffMin and backoffMax what follows.

@@ -76,8 +76,9 @@ func checkHello(b []byte, from, self identity.NodeID, now time.Time) error {
 
 const callHead = 1 + 8
 
-func encodeCall(op opcode, id uint64, body []byte) []byte {
-	b := append(make([]byte, 0, callHead+len(body)), byte(op))
+// appendCall appends a call or a reply as a frame.
+func appendCall(b []byte, first uint8, id uint64, body []byte) []byte {
+	b = append(wire.AppendUint32(b, uint32(callHead+len(body))), first)
 	return append(wire.AppendUint64(b, id), body...)
 }
 

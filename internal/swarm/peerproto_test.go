@@ -106,3 +106,8 @@ func FuzzPeer(f *testing.F) {
 		}
 	})
 }
+
+// encodeCall is a call or a reply without its frame.
+func encodeCall(first opcode, id uint64, body []byte) []byte {
+	return appendCall(nil, uint8(first), id, body)[4:]
+}

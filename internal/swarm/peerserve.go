@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ func (s *Swarm) servePeer(from identity.NodeID, rwc io.ReadWriteCloser, w *watch
 	p.serving(rwc)
 	defer p.servedOut(rwc)
 	ps := &peerStream{s: s, p: p, rwc: rwc, watch: w, slots: make(chan struct{}, peerServing)}
+	ps.written.L = &ps.mu
 	return ps.serve()
 }
 
@@ -40,17 +42,23 @@ type peerStream struct {
 	rwc   io.ReadWriteCloser
 	slots chan struct{}
 
-	// mu guards writing and watch.
-	mu    sync.Mutex
-	watch *watch
+	// mu guards what follows. Of the replies under way one writes, for all that
+	// come meanwhile.
+	mu      sync.Mutex
+	out     []byte // frames that nobody writes yet
+	spare   []byte // to gather the next ones in
+	writing bool
+	written sync.Cond // a write ended
+	watch   *watch    // of the one who writes
 }
 
 func (ps *peerStream) serve() error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cut(ps.rwc) // before waiting: ends writes that nobody takes
+	in := bufio.NewReaderSize(ps.rwc, readBytes)
 	for {
-		frame, err := wire.ReadFrame(ps.rwc, maxPeerFrame)
+		frame, err := wire.ReadFrame(in, maxPeerFrame)
 		if err != nil {
 			return err
 		}
@@ -66,23 +74,52 @@ func (ps *peerStream) serve() error {
 	}
 }
 
-// reply carries out a call and answers it. A stream that cannot take the
-// answer is closed, and serve ends.
+// reply carries out a call and answers it.
 func (ps *peerStream) reply(id uint64, op opcode, body []byte) {
-	ctx, cancel := context.WithTimeout(ps.s.ctx, callTimeout)
-	defer cancel()
-	out, err := ps.handle(ctx, op, body)
+	out, err := ps.handle(ps.s.ctx, op, body)
 	code := uint8(codeDone)
 	if err != nil {
 		code, out = uint8(mailbox.CodeOf(err)), nil
 	}
+	ps.write(code, id, out)
+}
+
+// write answers a call, together with all that are answered while it writes.
+// A stream that cannot take the answers is closed, and serve ends.
+func (ps *peerStream) write(code uint8, id uint64, body []byte) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	ps.watch.within(callTimeout)
-	defer ps.watch.stop()
-	if err := wire.WriteFrame(ps.rwc, encodeCall(opcode(code), id, out)); err != nil {
-		cut(ps.rwc)
+	for ps.writing && len(ps.out) >= writeBytes {
+		ps.written.Wait()
 	}
+	ps.out = appendCall(ps.out, code, id, body)
+	if ps.writing {
+		return
+	}
+	ps.writing = true
+	for len(ps.out) > 0 {
+		out := ps.out
+		ps.out = ps.spare[:0]
+		ps.mu.Unlock()
+		ps.watch.within(callTimeout)
+		_, err := ps.rwc.Write(out)
+		ps.watch.stop()
+		if err != nil {
+			cut(ps.rwc)
+		}
+		ps.mu.Lock()
+		ps.spare = kept(out)
+		ps.written.Broadcast()
+	}
+	ps.writing = false
+}
+
+// kept is a buffer to be used again, unless an answer made it large.
+func kept(b []byte) []byte {
+	if cap(b) > 2*writeBytes {
+		return nil
+	}
+	return b[:0]
 }
 
 func (ps *peerStream) handle(ctx context.Context, op opcode, body []byte) ([]byte, error) {

@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -18,6 +19,10 @@ type session struct {
 	watch *watch // writes
 	freed chan struct{}
 
+	// Of run.
+	out []byte // frames on their way
+	ids uint64 // given to calls
+
 	// mu guards pending.
 	mu      sync.Mutex
 	pending map[uint64]*call
@@ -29,28 +34,23 @@ func (ss *session) run(ctx context.Context) error {
 	p := ss.p
 	p.catchUpSoon()
 	p.takeMissed()
-	err := ss.write(0, nudge())
+	err := ss.write(nudge())
 	ticker := time.NewTicker(callTimeout / 5)
 	defer ticker.Stop()
 	var reason error
-	for id := uint64(1); err == nil && reason == nil; {
+	for err == nil && reason == nil {
 		queue := p.queue
 		if ss.waiting() >= peerPending {
 			queue = nil
 		}
 		select {
 		case c := <-queue:
-			p.mu.Lock()
-			p.bytes -= len(c.body)
-			p.mu.Unlock()
-			err = ss.write(id, c)
-			id++
+			err = ss.write(ss.gather(c)...)
 		case <-ss.freed:
 		case <-ticker.C:
 			reason = ss.check()
 			if err == nil && reason == nil && p.takeMissed() {
-				err = ss.write(id, nudge())
-				id++
+				err = ss.write(nudge())
 			}
 		case reason = <-broken:
 			broken <- reason
@@ -72,16 +72,43 @@ func (ss *session) waiting() int {
 	return len(ss.pending)
 }
 
-// write sends one call; its answer may come before write returns.
-func (ss *session) write(id uint64, c *call) error {
-	frame := encodeCall(c.op, id, c.body)
+// gather takes what else waits, to be written at once: QUIC sends one large
+// piece faster than many small ones, each of which would wait for its pacing.
+func (ss *session) gather(first *call) []*call {
+	p := ss.p
+	calls, size := []*call{first}, len(first.body)
+	room := peerPending - ss.waiting()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(calls) < room && size < writeBytes {
+		select {
+		case c := <-p.queue:
+			calls = append(calls, c)
+			size += len(c.body)
+		default:
+			room = 0
+		}
+	}
+	p.bytes -= size
+	return calls
+}
+
+// write sends calls; answers may come before it returns.
+func (ss *session) write(calls ...*call) error {
+	out, now := ss.out[:0], time.Now()
 	ss.mu.Lock()
-	c.body, c.sent = nil, time.Now()
-	ss.pending[id] = c
+	for _, c := range calls {
+		ss.ids++
+		out = appendCall(out, uint8(c.op), ss.ids, c.body)
+		c.body, c.sent = nil, now
+		ss.pending[ss.ids] = c
+	}
 	ss.mu.Unlock()
 	ss.watch.within(callTimeout)
 	defer ss.watch.stop()
-	return wire.WriteFrame(ss.rwc, frame)
+	_, err := ss.rwc.Write(out)
+	ss.out = kept(out)
+	return err
 }
 
 // check ends a session whose peer leaves a call unanswered.
@@ -97,8 +124,9 @@ func (ss *session) check() error {
 }
 
 func (ss *session) read() error {
+	in := bufio.NewReaderSize(ss.rwc, readBytes)
 	for {
-		frame, err := wire.ReadFrame(ss.rwc, maxPeerFrame)
+		frame, err := wire.ReadFrame(in, maxPeerFrame)
 		if err != nil {
 			return err
 		}
