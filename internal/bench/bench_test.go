@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -59,6 +60,20 @@ func TestRatchet(t *testing.T) {
 	got := collect(t, func(r Run) error { return measureRatchet(t.Context(), r, 3, 4) })
 	check(t, got, "ratchet", map[string]string{
 		"alternating": "us", "one_way": "us", "setup": "us", "overhead_bytes": "bytes",
+	})
+}
+
+func TestStore(t *testing.T) {
+	got := collect(t, func(r Run) error {
+		return measureStore(t.Context(), r, storeSizes{
+			streams: 4, boxes: 2, box: smallBox, rounds: 1, synced: 10 * time.Millisecond,
+			puts: 20, putTime: time.Minute, paced: 100 * time.Millisecond, readers: 2, fetch: 100 * time.Millisecond,
+			subscribers: 5, pushRate: 100,
+		})
+	})
+	check(t, got, "store", map[string]string{
+		"put_rate": "1/s", "put_p50_half_rate": "ms", "put_p99_half_rate": "ms",
+		"push_p50": "ms", "push_p99": "ms", "fetch_rate": "1/s",
 	})
 }
 

@@ -163,6 +163,26 @@ func (m *members) dial(ctx context.Context, i int) (*requester, error) {
 	return r, nil
 }
 
+// dialMany opens n streams to member i.
+func (m *members) dialMany(ctx context.Context, i, n int) ([]*requester, error) {
+	all := make([]*requester, 0, n)
+	for range n {
+		r, err := m.dial(ctx, i)
+		if err != nil {
+			closeAll(all)
+			return nil, err
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
+func closeAll(all []*requester) {
+	for _, r := range all {
+		r.close()
+	}
+}
+
 func (r *requester) close() {
 	r.stop()
 	_ = r.rwc.Close()
@@ -242,8 +262,24 @@ func (m *members) newBox() (*box, error) {
 	}
 }
 
-// open opens a mailbox, for work.
-func (r *requester) open(b *box) error {
+// openBoxes makes n mailboxes of size bytes and opens them on a stream.
+func (m *members) openBoxes(r *requester, n int, size uint32) ([]*box, error) {
+	boxes := make([]*box, n)
+	for i := range boxes {
+		b, err := m.newBox()
+		if err != nil {
+			return nil, err
+		}
+		if err := r.open(b, size); err != nil {
+			return nil, err
+		}
+		boxes[i] = b
+	}
+	return boxes, nil
+}
+
+// open opens a mailbox of size bytes, for work.
+func (r *requester) open(b *box, size uint32) error {
 	resp, err := r.do(&mailbox.Quote{}, nil)
 	if err != nil {
 		return err
@@ -252,33 +288,12 @@ func (r *requester) open(b *box) error {
 	if !ok {
 		return errAnswer
 	}
-	work, err := mailbox.SolveWork(nil, mailbox.OpenPurpose(b.Address(), boxBytes, boxDays), quote.Quote)
+	work, err := mailbox.SolveWork(nil, mailbox.OpenPurpose(b.Address(), size, boxDays), quote.Quote)
 	if err != nil {
 		return err
 	}
-	_, err = r.do(&mailbox.Open{Locator: b.Locator, Bytes: boxBytes, Days: boxDays, Work: work}, nil)
+	_, err = r.do(&mailbox.Open{Locator: b.Locator, Bytes: size, Days: boxDays, Work: work}, nil)
 	return err
-}
-
-// put leaves an envelope and checks the receipts as a client does.
-func (r *requester) put(b *box, envelope []byte) error {
-	p := &mailbox.Put{Locator: b.Locator, Expiry: uint64(time.Now().Add(envelopeLife).Unix()), Envelope: envelope}
-	p.Sign(b.shared, nil)
-	resp, err := r.do(p, nil)
-	if err != nil {
-		return err
-	}
-	stored, ok := resp.(*mailbox.Stored)
-	if !ok || len(stored.Receipts) <= swarmSize/2 {
-		return errAnswer
-	}
-	digest := mailbox.EnvelopeDigest(b.Address(), envelope)
-	for i := range stored.Receipts {
-		if err := stored.Receipts[i].Confirms(b.Address(), digest, p.Expiry); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // fetch reads a page of a mailbox.
@@ -316,20 +331,4 @@ func (r *requester) subscribe(b *box) (*mailbox.ReplyOpener, error) {
 	}
 	_, err = opened(opener.Open(reply))
 	return opener, err
-}
-
-// next waits for a push.
-func (r *requester) next(opener *mailbox.ReplyOpener) error {
-	frame, err := r.read()
-	if err != nil {
-		return err
-	}
-	resp, err := opened(opener.Open(frame))
-	if err != nil {
-		return err
-	}
-	if _, ok := resp.(*mailbox.Pushed); !ok {
-		return errAnswer
-	}
-	return nil
 }

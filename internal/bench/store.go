@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"path/filepath"
 	"sync"
@@ -16,229 +15,181 @@ import (
 const (
 	envelopeSize = 4096 // the smallest class, which most messages fit
 	envelopeLife = 24 * time.Hour
-	boxBytes     = 64 << 20
 	boxDays      = 18
+	smallBox     = 4 << 20 // for hundreds of puts
 	fetchLimit   = 64
-
-	callers     = 64 // as many as a busy member has
-	boxes       = 8  // few, since opening one costs work
-	readers     = 8
-	storeRounds = 3
-	syncedTime  = time.Second
-	putTime     = 4 * time.Second
-	fetchTime   = 4 * time.Second
-
-	// One caller's puts end with whichever of the two comes first.
-	singlePuts = 1000
-	singleTime = 15 * time.Second
 )
 
 var errAnswer = errors.New("bench: unexpected answer of a member")
 
-func stores(ctx context.Context, r Run) (err error) {
-	baseline, err := openSynced(filepath.Join(r.Dir, "baseline"))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, baseline.close()) }()
-	m, err := startMembers(r.Dir)
-	if err != nil {
-		return err
-	}
+// storeSizes say how much is measured.
+type storeSizes struct {
+	streams int // on which one member is given puts at once
+	boxes   int // among which they are spread: few, since opening one costs work
+	box     uint32
+	rounds  int
+	synced  time.Duration // of each round's baseline
+	puts    int           // of a round
+	putTime time.Duration // of a round, at most
+	paced   time.Duration // of each run at a given rate
+	readers int
+	fetch   time.Duration
+
+	subscribers int
+	pushRate    float64
+}
+
+var fullStore = storeSizes{
+	streams: 64, boxes: 8, box: 64 << 20,
+	rounds: 3, synced: time.Second, puts: 6000, putTime: 4 * time.Second, paced: 3 * time.Second,
+	readers: 8, fetch: 3 * time.Second,
+	subscribers: 40, pushRate: 500,
+}
+
+func stores(ctx context.Context, r Run) error { return measureStore(ctx, r, fullStore) }
+
+// storeRun is what the measurements of a swarm share.
+type storeRun struct {
+	Run
+	storeSizes
+	m        *members
+	baseline *synced
+	streams  []*requester // all to the same member, which coordinates
+	boxes    []*box
+	rate     float64 // puts a second that were measured
+}
+
+func measureStore(ctx context.Context, r Run, sizes storeSizes) (err error) {
+	s := &storeRun{Run: r, storeSizes: sizes}
 	defer func() {
 		if ctx.Err() != nil {
-			err = ctx.Err() // all callers failed by it
+			err = ctx.Err() // everything failed by it
 		}
-		err = errors.Join(err, m.Close())
+		err = errors.Join(err, s.close())
 	}()
-	all, err := m.newCallers(ctx, callers)
-	if err != nil {
+	if err := s.start(ctx); err != nil {
 		return err
 	}
-	defer closeAll(all)
-	if err := putRate(ctx, r, all, baseline); err != nil {
-		return err
-	}
-	if err := fetchRate(r, all[:readers]); err != nil {
-		return err
-	}
-	return m.single(ctx, r)
-}
-
-// caller is a client with a mailbox and a stream to one member.
-type caller struct {
-	r *requester
-	b *box
-}
-
-// newCallers spreads n callers over the members and over some mailboxes.
-func (m *members) newCallers(ctx context.Context, n int) ([]*caller, error) {
-	all := make([]*caller, 0, n)
-	for i := range n {
-		var shared *box
-		if i >= boxes {
-			shared = all[i%boxes].b
-		}
-		c, err := m.newCaller(ctx, i, shared)
-		if err != nil {
-			closeAll(all)
-			return nil, err
-		}
-		all = append(all, c)
-	}
-	return all, nil
-}
-
-// newCaller dials member i, and opens a new mailbox unless one is given.
-func (m *members) newCaller(ctx context.Context, i int, b *box) (*caller, error) {
-	r, err := m.dial(ctx, i)
-	if err != nil {
-		return nil, err
-	}
-	if b != nil {
-		return &caller{r, b}, nil
-	}
-	if b, err = m.newBox(); err == nil {
-		err = r.open(b)
-	}
-	if err != nil {
-		r.close()
-		return nil, err
-	}
-	return &caller{r, b}, nil
-}
-
-func closeAll(all []*caller) {
-	for _, c := range all {
-		c.r.close()
-	}
-}
-
-// together lets all callers repeat f for d, and returns what f counts, per
-// second.
-func together(all []*caller, d time.Duration, f func(*caller) (int, error)) (float64, error) {
-	var count atomic.Int64
-	errs := make([]error, len(all))
-	began := time.Now()
-	var wg sync.WaitGroup
-	for i, c := range all {
-		wg.Go(func() {
-			for time.Since(began) < d {
-				n, err := f(c)
-				if err != nil {
-					errs[i] = err
-					return
-				}
-				count.Add(int64(n))
-			}
-		})
-	}
-	wg.Wait()
-	return perSecond(int(count.Load()), time.Since(began)), errors.Join(errs...)
-}
-
-// putRate measures puts of all callers at once, beside the baseline in turn.
-func putRate(ctx context.Context, r Run, all []*caller, baseline *synced) error {
-	r.Note("putting %d-byte envelopes as %d callers, and syncing as many bytes as one writer, in turn", envelopeSize, len(all))
-	var puts, writes []float64
-	for range storeRounds {
-		if err := ctx.Err(); err != nil {
+	for _, measure := range []func(context.Context) error{s.putRate, s.halfRate, s.pushes, s.fetchRate} {
+		if err := measure(ctx); err != nil {
 			return err
 		}
-		rate, err := baseline.write(syncedTime)
+	}
+	return nil
+}
+
+func (s *storeRun) start(ctx context.Context) (err error) {
+	if s.baseline, err = openSynced(filepath.Join(s.Dir, "baseline")); err != nil {
+		return err
+	}
+	if s.m, err = startMembers(s.Dir); err != nil {
+		return err
+	}
+	if s.streams, err = s.m.dialMany(ctx, 0, s.storeSizes.streams); err != nil {
+		return err
+	}
+	s.boxes, err = s.m.openBoxes(s.streams[0], s.storeSizes.boxes, s.box)
+	return err
+}
+
+func (s *storeRun) close() error {
+	closeAll(s.streams)
+	var errs []error
+	if s.m != nil {
+		errs = append(errs, s.m.Close())
+	}
+	if s.baseline != nil {
+		errs = append(errs, s.baseline.close())
+	}
+	return errors.Join(errs...)
+}
+
+// putRate measures how many puts one coordinator answers, beside the baseline
+// in turn.
+func (s *storeRun) putRate(ctx context.Context) error {
+	s.Note("giving sealed puts of %d bytes to one member on %d streams, and syncing as many bytes as one writer, in turn", envelopeSize, len(s.streams))
+	var puts, writes []float64
+	for range s.rounds {
+		rate, err := s.baseline.write(s.synced)
 		if err != nil {
 			return err
 		}
 		writes = append(writes, rate)
-		rate, err = together(all, putTime, func(c *caller) (int, error) { return 1, c.put() })
-		if err != nil {
+		if rate, err = s.putRound(ctx); err != nil {
 			return err
 		}
 		puts = append(puts, rate)
 	}
-	return r.emit(Figure{Bench: "store", Name: "put_rate", Value: middle(puts), Unit: "1/s"}.
+	s.rate = middle(puts)
+	return s.emit(Figure{Bench: "store", Name: "put_rate", Value: s.rate, Unit: "1/s"}.
 		against("pebble_synced_writes", middle(writes)))
 }
 
-// put leaves one envelope of random bytes, as ciphertexts are.
-func (c *caller) put() error {
-	envelope := make([]byte, envelopeSize)
-	if _, err := rand.Read(envelope); err != nil {
-		return err
+func (s *storeRun) putRound(ctx context.Context) (float64, error) {
+	all, err := prepare(ctx, s.streams[:1], s.boxes, s.puts)
+	if err != nil {
+		return 0, err
 	}
-	return c.r.put(c.b, envelope)
+	given, took := together(s.streams, all, s.putTime)
+	stored, err := outcome(given)
+	return perSecond(len(stored), took), err
 }
 
-// fetchRate counts the envelopes that some callers read, page by page.
-func fetchRate(r Run, all []*caller) error {
-	r.Note("fetching pages of %d envelopes as %d callers", fetchLimit, len(all))
-	places := make(map[*caller]*mailbox.Cursor)
-	for _, c := range all {
-		places[c] = new(mailbox.Cursor)
-	}
-	rate, err := together(all, fetchTime, func(c *caller) (int, error) {
-		at := places[c]
-		page, err := c.r.fetch(c.b, *at)
-		if err != nil {
-			return 0, err
-		}
-		if *at = page.Next; !page.More {
-			*at = mailbox.Cursor{}
-		}
-		return len(page.Items), nil
-	})
+// halfRate measures how long puts take at half of what the swarm can do.
+func (s *storeRun) halfRate(ctx context.Context) error {
+	rate := s.rate / 2
+	s.Note("giving puts at half that rate")
+	all, err := prepare(ctx, s.streams[:1], s.boxes, int(rate*s.paced.Seconds())+1)
 	if err != nil {
 		return err
 	}
-	return r.emit(Figure{Bench: "store", Name: "fetch_rate", Value: rate, Unit: "1/s"})
-}
-
-// single puts one envelope after the other at one member, while a subscriber
-// waits at another one, and nobody else does anything.
-func (m *members) single(ctx context.Context, r Run) error {
-	r.Note("putting %d envelopes one by one, with a subscriber at another member", singlePuts)
-	writer, err := m.newCaller(ctx, 0, nil)
+	paced(s.streams, all, rate)
+	stored, err := outcome(all)
 	if err != nil {
 		return err
 	}
-	defer writer.r.close()
-	reader, err := m.dial(ctx, 1)
-	if err != nil {
-		return err
-	}
-	defer reader.close()
-	opener, err := reader.subscribe(writer.b)
-	if err != nil {
-		return err
-	}
-	var puts, pushes []time.Duration
-	for end := time.Now().Add(singleTime); len(puts) < singlePuts && time.Now().Before(end); {
-		put, push, err := putAndPush(writer, reader, opener)
-		if err != nil {
-			return err
-		}
-		puts, pushes = append(puts, put), append(pushes, push)
-	}
-	return r.emit(
-		Figure{Bench: "store", Name: "put_p99", Value: milliseconds(percentile(puts, 99)), Unit: "ms"},
-		Figure{Bench: "store", Name: "push_p50", Value: milliseconds(percentile(pushes, 50)), Unit: "ms"},
-		Figure{Bench: "store", Name: "push_p99", Value: milliseconds(percentile(pushes, 99)), Unit: "ms"},
+	took := latencies(stored)
+	return s.emit(
+		Figure{Bench: "store", Name: "put_p50_half_rate", Value: milliseconds(percentile(took, 50)), Unit: "ms"},
+		Figure{Bench: "store", Name: "put_p99_half_rate", Value: milliseconds(percentile(took, 99)), Unit: "ms"},
 	)
 }
 
-// putAndPush puts one envelope, and returns when its receipts were checked and
-// when the subscriber had it, both from the start.
-func putAndPush(writer *caller, reader *requester, opener *mailbox.ReplyOpener) (put, push time.Duration, err error) {
+// fetchRate counts the envelopes that some callers read, page by page, from
+// members in turn.
+func (s *storeRun) fetchRate(ctx context.Context) error {
+	s.Note("fetching pages of %d envelopes on %d streams", fetchLimit, s.readers)
+	var count atomic.Int64
+	errs := make([]error, s.readers)
 	began := time.Now()
-	pushed := make(chan error, 1)
-	go func() { // awaited below
-		err := reader.next(opener)
-		push = time.Since(began)
-		pushed <- err
-	}()
-	if err = writer.put(); err != nil {
-		reader.close() // nothing may come
+	var wg sync.WaitGroup
+	for i := range s.readers {
+		wg.Go(func() { errs[i] = s.fetchAll(ctx, i, began.Add(s.fetch), &count) })
 	}
-	put = time.Since(began)
-	return put, push, errors.Join(err, <-pushed)
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	rate := perSecond(int(count.Load()), time.Since(began))
+	return s.emit(Figure{Bench: "store", Name: "fetch_rate", Value: rate, Unit: "1/s"})
+}
+
+func (s *storeRun) fetchAll(ctx context.Context, i int, end time.Time, count *atomic.Int64) error {
+	r, err := s.m.dial(ctx, i)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	b, at := s.boxes[i%len(s.boxes)], mailbox.Cursor{}
+	for time.Now().Before(end) {
+		page, err := r.fetch(b, at)
+		if err != nil {
+			return err
+		}
+		count.Add(int64(len(page.Items)))
+		if at = page.Next; !page.More {
+			at = mailbox.Cursor{}
+		}
+	}
+	return nil
 }
