@@ -54,7 +54,11 @@ func position(label suite.Label, b []byte) uint64 {
 // the point nearest to the address's position, in either direction; of two as
 // near, the one that lies before it.
 func (d *Directory) SwarmIDOf(address [32]byte) SwarmID {
-	pos := position(labelAddress, address[:])
+	return d.ownerOf(position(labelAddress, address[:]))
+}
+
+// ownerOf returns the swarm that a position belongs to.
+func (d *Directory) ownerOf(pos uint64) SwarmID {
 	i, _ := slices.BinarySearchFunc(d.ring, pos, func(p point, pos uint64) int { return cmp.Compare(p.pos, pos) })
 	after := d.ring[i%len(d.ring)]
 	before := d.ring[(i+len(d.ring)-1)%len(d.ring)]

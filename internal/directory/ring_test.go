@@ -2,6 +2,7 @@ package directory_test
 
 import (
 	"encoding/binary"
+	"slices"
 	"testing"
 
 	"sotto/internal/directory"
@@ -56,6 +57,52 @@ func TestNewSwarmMovesOnlyItsOwn(t *testing.T) {
 	}
 	if moved == 0 || moved > 5000/2 {
 		t.Fatalf("%d of 5000 addresses moved", moved)
+	}
+}
+
+// Overlap finds every pair of swarms that thousands of addresses show, and none
+// that shares no address, which is checked by the sizes of the rings' pieces.
+func TestOverlapFindsWhereMailboxesGo(t *testing.T) {
+	n := local(t, 40, 5)
+	before := verified(t, n)
+	g := n.Document
+	for i := range g.Nodes { // one swarm is dissolved, another is split
+		switch s := g.Nodes[i].Swarm; {
+		case s == 2:
+			g.Nodes[i].Swarm = 40
+		case s == 5 && i%2 == 0:
+			g.Nodes[i].Swarm = 41
+		}
+	}
+	key, _ := suite.NewSigningKey(stream(3))
+	n2, err := directory.SignDocument(key, g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := verified(t, n2)
+	seen := make(map[[2]directory.SwarmID]bool)
+	for i := range 200_000 {
+		seen[[2]directory.SwarmID{before.SwarmIDOf(address(i)), after.SwarmIDOf(address(i))}] = true
+	}
+	found := make(map[[2]directory.SwarmID]bool)
+	for _, from := range before.Swarms() {
+		for _, to := range before.Overlap(from, after) {
+			found[[2]directory.SwarmID{from, to}] = true
+			if !slices.Contains(after.Overlap(to, before), from) {
+				t.Errorf("from %d to %d, but not back", from, to)
+			}
+		}
+	}
+	for pair := range seen {
+		if !found[pair] {
+			t.Errorf("addresses go from swarm %d to %d, and Overlap doesn't say so", pair[0], pair[1])
+		}
+	}
+	if extra := len(found) - len(seen); extra > len(found)/4 {
+		t.Errorf("%d of %d pairs share no address", extra, len(found))
+	}
+	if got := before.Overlap(99, after); got != nil {
+		t.Errorf("a swarm that is not there overlaps %v", got)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"sotto/internal/identity"
 	"sotto/internal/mailbox"
 )
 
@@ -17,17 +18,16 @@ func (s *Swarm) accept(ctx context.Context, req mailbox.Request) error {
 	if !ok {
 		return fmt.Errorf("copy of this request: %w", mailbox.ErrForbidden)
 	}
-	v := s.view()
-	if err := v.refuse(a); err != nil {
+	if err := s.view().refuse(a); err != nil {
 		return err
 	}
 	switch r := req.(type) {
 	case *mailbox.Open:
-		return s.acceptOpen(ctx, v, r)
+		return s.acceptOpen(ctx, r)
 	case *mailbox.Put:
-		return s.acceptPut(ctx, v, r)
+		return s.acceptPut(ctx, r)
 	case *mailbox.Delete:
-		if err := mailbox.Authorize(r, s.copied(v, s.cfg.Now())); err != nil {
+		if err := mailbox.Authorize(r, s.copied(s.cfg.Now())); err != nil {
 			return err
 		}
 		d := tombstoneOf(r)
@@ -38,11 +38,15 @@ func (s *Swarm) accept(ctx context.Context, req mailbox.Request) error {
 	}
 }
 
-func (s *Swarm) copied(v *view, now time.Time) mailbox.Terms {
-	return mailbox.Terms{Now: now, Member: v.quoteCounts, MinBits: s.cfg.WorkBits, Copied: true}
+// copied are the terms for copies. Whoever quoted the price of their work may
+// have left the swarm long ago, so that any node's quote counts: a member that
+// passes on what nobody else quoted could have quoted it itself.
+func (s *Swarm) copied(now time.Time) mailbox.Terms {
+	anyone := func(identity.NodeID, mailbox.Address) bool { return true }
+	return mailbox.Terms{Now: now, Member: anyone, MinBits: s.cfg.WorkBits, Copied: true}
 }
 
-func (s *Swarm) acceptOpen(ctx context.Context, v *view, r *mailbox.Open) error {
+func (s *Swarm) acceptOpen(ctx context.Context, r *mailbox.Open) error {
 	g := grantOf(r)
 	if g.Expiry <= s.unixNow() {
 		return mailbox.ErrExpired
@@ -51,20 +55,20 @@ func (s *Swarm) acceptOpen(ctx context.Context, v *view, r *mailbox.Open) error 
 	if err != nil {
 		return err
 	}
-	if err := mailbox.Authorize(r, s.copied(v, at)); err != nil {
+	if err := mailbox.Authorize(r, s.copied(at)); err != nil {
 		return err
 	}
 	return storeError(s.cfg.Store.OpenMailbox(ctx, g))
 }
 
-func (s *Swarm) acceptPut(ctx context.Context, v *view, r *mailbox.Put) error {
-	if err := mailbox.Authorize(r, s.copied(v, s.cfg.Now())); err != nil {
+func (s *Swarm) acceptPut(ctx context.Context, r *mailbox.Put) error {
+	if err := mailbox.Authorize(r, s.copied(s.cfg.Now())); err != nil {
 		return err
 	}
 	e := envelopeOf(r)
 	e.Replica = true
 	if r.Kind == mailbox.KindFrontDoor {
-		if err := s.checkPutWork(v, r, e.Digest); err != nil {
+		if err := s.checkPutWork(r, e.Digest); err != nil {
 			return err
 		}
 	}
@@ -73,8 +77,8 @@ func (s *Swarm) acceptPut(ctx context.Context, v *view, r *mailbox.Put) error {
 
 // checkPutWork checks a copied first contact's work, which Authorize leaves to
 // the member that the client talked to.
-func (s *Swarm) checkPutWork(v *view, r *mailbox.Put, d mailbox.Digest) error {
-	if r.Work == nil || r.Work.Quote.Bits < s.cfg.WorkBits || !v.quoteCounts(r.Work.Quote.Node, r.Address()) {
+func (s *Swarm) checkPutWork(r *mailbox.Put, d mailbox.Digest) error {
+	if r.Work == nil || r.Work.Quote.Bits < s.cfg.WorkBits {
 		return mailbox.ErrBadWork
 	}
 	at, err := s.workedAt(r.Work.Quote)

@@ -13,9 +13,12 @@ import (
 // proposal is a change that a majority must have on disk.
 type proposal struct {
 	op    opcode
-	body  []byte
+	addr  mailbox.Address
+	body  []byte          // the request; agree puts the keepers before it
 	put   *store.Envelope // for opPut: what receipts must confirm
 	local func() error
+
+	keepers keeperSet // set by agree
 }
 
 // vote is a member's answer to a proposal.
@@ -30,12 +33,16 @@ type vote struct {
 // a majority of its members has it, without waiting for the rest: peers that are slow or away
 // catch up by themselves (spec/swarm.md §5.3).
 func (s *Swarm) agree(ctx context.Context, v *view, p proposal) ([]mailbox.Receipt, error) {
+	p.keepers, p.body = v.keepers, encodeChange(v.keepers, p.body)
 	votes := make(chan vote, len(v.peers)+1)
 	for _, peer := range v.peers {
 		peer.propose(p, votes)
 	}
 	if err := p.local(); err != nil {
 		return nil, storeError(err)
+	}
+	if err := s.still(v.keepers, p.addr); err != nil {
+		return nil, err
 	}
 	mine, err := s.ownVote(ctx, p)
 	if err != nil {
@@ -72,7 +79,9 @@ func (v *view) count(ctx context.Context, p proposal, votes chan vote) ([]mailbo
 		case got := <-votes:
 			open--
 			got.judge(p)
-			if errors.Is(got.err, errPeerAway) {
+			// One that knows other keepers has a newer directory than this node,
+			// or an older one, and soon both have the same.
+			if errors.Is(got.err, errPeerAway) || errors.Is(got.err, mailbox.ErrWrongSwarm) {
 				away = append(away, got.peer)
 			}
 			if got.err != nil {
@@ -105,7 +114,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // the peer is away or has too much waiting.
 func (p *peer) propose(prop proposal, votes chan<- vote) {
 	p.send(&call{op: prop.op, body: prop.body, done: func(reply []byte, err error) {
-		if prop.op == opPut && errors.Is(err, mailbox.ErrNotOpen) {
+		if prop.op != opOpen && errors.Is(err, mailbox.ErrNotOpen) {
 			p.introduce(prop, votes)
 			return
 		}
@@ -114,20 +123,20 @@ func (p *peer) propose(prop proposal, votes chan<- vote) {
 }
 
 // introduce sends a peer the grants of a mailbox that it missed, and then the
-// put again.
+// change again.
 func (p *peer) introduce(prop proposal, votes chan<- vote) {
-	grants, err := p.s.cfg.Store.Grants(prop.put.Address)
+	grants, err := p.s.cfg.Store.Grants(prop.addr)
 	if err != nil || len(grants) == 0 {
 		votes <- vote{peer: p, err: errors.Join(mailbox.ErrNotOpen, err)}
 		return
 	}
 	var answered atomic.Int32
 	for _, g := range grants {
-		p.send(&call{op: opOpen, body: g.Proof, done: func([]byte, error) {
+		p.send(&call{op: opOpen, body: encodeChange(prop.keepers, g.Proof), done: func([]byte, error) {
 			if int(answered.Add(1)) < len(grants) {
 				return
 			}
-			p.send(&call{op: opPut, body: prop.body, done: func(reply []byte, err error) {
+			p.send(&call{op: prop.op, body: prop.body, done: func(reply []byte, err error) {
 				votes <- p.vote(reply, err)
 			}})
 		}})

@@ -1,7 +1,6 @@
 package swarm
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -9,6 +8,7 @@ import (
 	"sotto/internal/directory"
 	"sotto/internal/identity"
 	"sotto/internal/mailbox"
+	"sotto/internal/suite"
 )
 
 // view is what one directory means to this node. It never changes: a request
@@ -16,11 +16,27 @@ import (
 // the members of two directories (spec/swarm.md §5.2).
 type view struct {
 	dir    *directory.Directory
-	member bool // this node is in the directory
+	past   []*directory.Directory // newest first
+	member bool                   // this node is in the directory
 	swarm  directory.SwarmID
 
 	peers    []*peer // the other members of this node's swarm
 	majority int
+	keepers  keeperSet
+}
+
+// keeperSet names the members of a swarm. A proposal carries it and voters
+// compare it, so that a majority is always one of the same members.
+type keeperSet [8]byte
+
+func keepersOf(members []directory.Node) (k keeperSet) {
+	ids := make([]byte, 0, len(members)*identity.NodeIDSize)
+	for _, m := range members { // ascending, as directories hold them
+		ids = append(ids, m.ID[:]...)
+	}
+	h := suite.Hash(labelKeepers, ids)
+	copy(k[:], h[:])
+	return k
 }
 
 // keeps reports whether this node keeps the mailbox at an address.
@@ -34,9 +50,22 @@ func (v *view) refuse(a mailbox.Address) error {
 	return nil
 }
 
-// quoteCounts says whether a node's quotes count at an address.
+// still reports whether the keepers of an address are, for this node, those
+// that a change was proposed to. Asked once the change is on disk it makes sure
+// that a vote was given before this node adopted a directory with others: what
+// it hands over from then on has the change in it (spec/swarm.md §5.10).
+func (s *Swarm) still(k keeperSet, a mailbox.Address) error {
+	if v := s.view(); !v.keeps(a) || v.keepers != k {
+		return mailbox.ErrWrongSwarm
+	}
+	return nil
+}
+
+// quoteCounts says whether a node's quotes count at an address: also those of
+// one that kept it before, since work is done ahead.
 func (v *view) quoteCounts(node identity.NodeID, a mailbox.Address) bool {
-	return v.dir.InSwarmOf(node, a)
+	former := func(d *directory.Directory) bool { return d.InSwarmOf(node, a) }
+	return v.dir.InSwarmOf(node, a) || slices.ContainsFunc(v.past, former)
 }
 
 // members holds the peers as the directory names them, and the present view.
@@ -63,51 +92,82 @@ func (s *Swarm) peer(id identity.NodeID) *peer {
 	return s.members.peers[id]
 }
 
-// adopt makes a view of the directory in use, and peers of the nodes that are
+// adopt makes a view of the directories in use, and peers of the nodes that are
 // new in it. It returns these, and those that are peers no longer.
-func (m *members) adopt(dir *directory.Directory) (came, went []*peer) {
-	v := &view{dir: dir}
+func (m *members) adopt(dir *directory.Directory, past []*directory.Directory) (came, went []*peer) {
+	v := &view{dir: dir, past: past}
 	me, ok := dir.Node(m.s.self)
 	v.member, v.swarm = ok, me.Swarm
 	var swarm []directory.Node
 	if ok {
 		swarm = dir.Swarm(me.Swarm)
 	}
-	v.majority = len(swarm)/2 + 1
+	v.majority, v.keepers = len(swarm)/2+1, keepersOf(swarm)
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	wanted := make(map[identity.NodeID]*peer)
-	for _, n := range swarm {
-		if n.ID == m.s.self {
-			continue
+	want := func(id identity.NodeID, member bool) *peer {
+		if id == m.s.self {
+			return nil
 		}
-		p := m.peers[n.ID]
-		if p == nil {
-			p = newPeer(m.s, n.ID)
+		if p := wanted[id]; p != nil {
+			return p
+		}
+		p := m.peers[id]
+		if p == nil || p.member != member {
+			p = newPeer(m.s, id, member)
 			came = append(came, p)
 		}
-		wanted[n.ID] = p
-		v.peers = append(v.peers, p)
+		wanted[id] = p
+		return p
+	}
+	for _, n := range swarm {
+		if p := want(n.ID, true); p != nil {
+			v.peers = append(v.peers, p)
+		}
+	}
+	for _, id := range v.related(m.s.self) {
+		want(id, false)
 	}
 	for id, p := range m.peers {
-		if wanted[id] == nil {
+		if wanted[id] != p {
 			went = append(went, p)
 		}
 	}
-	slices.SortFunc(went, func(a, b *peer) int { return cmp.Compare(a.id.String(), b.id.String()) })
 	m.view, m.peers = v, wanted
 	return came, went
+}
+
+// related returns the nodes that this one gets mailboxes from or hands them to:
+// past keepers of what it keeps now, and present keepers of what it kept.
+func (v *view) related(self identity.NodeID) (ids []identity.NodeID) {
+	list := func(nodes []directory.Node) {
+		for _, n := range nodes {
+			ids = append(ids, n.ID)
+		}
+	}
+	for _, d := range v.past {
+		if v.member {
+			for _, from := range v.dir.Overlap(v.swarm, d) {
+				list(d.Swarm(from))
+			}
+		}
+		if me, ok := d.Node(self); ok {
+			for _, to := range d.Overlap(me.Swarm, v.dir) {
+				list(v.dir.Swarm(to))
+			}
+		}
+	}
+	return ids
 }
 
 // follow is the goroutine that goes with the directory from change to change.
 // It owns the peers' goroutines.
 func (m *members) follow(ctx context.Context) {
-	m.mu.RLock()
-	for _, p := range m.view.peers {
+	for _, p := range m.all() {
 		p.start(ctx)
 	}
-	m.mu.RUnlock()
 	defer func() {
 		for _, p := range m.all() {
 			p.end()
@@ -115,8 +175,9 @@ func (m *members) follow(ctx context.Context) {
 	}()
 	for {
 		changed := m.s.cfg.Directory.Changed()
-		if dir := m.s.cfg.Directory.Current(); dir != m.s.view().dir {
-			came, went := m.adopt(dir)
+		dir, past := m.s.cfg.Directory.Current(), m.s.cfg.Directory.Past()
+		if v := m.s.view(); dir != v.dir || !slices.Equal(past, v.past) {
+			came, went := m.adopt(dir, past)
 			for _, p := range went {
 				p.end()
 			}

@@ -29,11 +29,13 @@ type call struct {
 	sent time.Time
 }
 
-// peer is another member as this one calls it. Two goroutines serve it, from
-// start to end: run keeps a stream to it, catchUpLoop tails its log.
+// peer is another node as this one calls it: a member of its swarm, or one that
+// mailboxes move from or to. Two goroutines serve it, from start to end: run
+// keeps a stream to it, catchUpLoop tails a member's log.
 type peer struct {
 	s       *Swarm
 	id      identity.NodeID
+	member  bool               // else it is called when there is need
 	cancel  context.CancelFunc // set by start
 	loops   sync.WaitGroup
 	queue   chan *call
@@ -75,9 +77,9 @@ func (p *peer) servedOut(c io.Closer) {
 	p.served = slices.DeleteFunc(p.served, func(x io.Closer) bool { return x == c })
 }
 
-func newPeer(s *Swarm, id identity.NodeID) *peer {
+func newPeer(s *Swarm, id identity.NodeID, member bool) *peer {
 	return &peer{
-		s: s, id: id,
+		s: s, id: id, member: member,
 		queue:   make(chan *call, peerQueue),
 		wake:    make(chan struct{}, 1),
 		catchUp: make(chan struct{}, 1),
@@ -89,7 +91,9 @@ func newPeer(s *Swarm, id identity.NodeID) *peer {
 func (p *peer) start(ctx context.Context) {
 	ctx, p.cancel = context.WithCancel(ctx)
 	p.loops.Go(func() { p.run(ctx) })
-	p.loops.Go(func() { p.catchUpLoop(ctx) })
+	if p.member {
+		p.loops.Go(func() { p.catchUpLoop(ctx) })
+	}
 }
 
 // end stops a started peer's goroutines and waits for them. Calls that come
@@ -125,6 +129,9 @@ func (p *peer) enqueue(c *call) error {
 		select {
 		case p.queue <- c:
 			p.bytes += len(c.body)
+			if !p.member {
+				signal(p.wake)
+			}
 			return nil
 		default:
 		}
@@ -162,7 +169,7 @@ func signal(c chan struct{}) {
 func (p *peer) run(ctx context.Context) {
 	defer p.failQueued()
 	backoff := backoffMin
-	for ctx.Err() == nil {
+	for p.needed(ctx) {
 		began := time.Now()
 		err := p.connect(ctx)
 		p.failQueued()
@@ -178,6 +185,20 @@ func (p *peer) run(ctx context.Context) {
 		p.mu.Lock()
 		p.down = false
 		p.mu.Unlock()
+	}
+}
+
+// needed waits until a stream to the peer is wanted, for a member at once; it
+// reports false when ctx ended.
+func (p *peer) needed(ctx context.Context) bool {
+	if p.member {
+		return ctx.Err() == nil
+	}
+	select {
+	case <-p.wake:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

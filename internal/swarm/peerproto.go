@@ -22,9 +22,9 @@ const protocolVersion = 1
 type opcode uint8
 
 const (
-	opPut    opcode = 1 // a Put request → a receipt
-	opOpen   opcode = 2 // an Open request → nothing
-	opDelete opcode = 3 // a Delete request → nothing
+	opPut    opcode = 1 // a change with a Put → a receipt
+	opOpen   opcode = 2 // a change with an Open → nothing
+	opDelete opcode = 3 // a change with a Delete → nothing
 	opLog    opcode = 4 // logQuery → logPage
 	opGet    opcode = 5 // references → records
 	opNudge  opcode = 6 // nothing → nothing: "look at my log"
@@ -90,6 +90,19 @@ func parseCall(frame []byte) (first uint8, id uint64, body []byte, err error) {
 		return 0, 0, nil, fmt.Errorf("call: %w: %w", ErrProtocol, err)
 	}
 	return first, id, body, nil
+}
+
+// encodeChange makes the body of opPut, opOpen and opDelete: among whom the
+// coordinator counts, and the request.
+func encodeChange(k keeperSet, request []byte) []byte {
+	return append(append(make([]byte, 0, len(k)+len(request)), k[:]...), request...)
+}
+
+func parseChange(b []byte) (k keeperSet, request []byte, err error) {
+	r := wire.NewReader(b)
+	r.Fixed(k[:])
+	request = r.Rest()
+	return k, request, protocol("change", r.Finish())
 }
 
 // logQuery asks for entries after seq, as counted in an incarnation.

@@ -78,6 +78,7 @@ func FuzzPeer(f *testing.F) {
 	refs := []ref{{store.KindEnvelope, [32]byte{1}, [32]byte{2}}}
 	f.Add(encodeHello(testKey(1), identity.NodeID{2}, testTime))
 	f.Add(encodeCall(opPut, 7, []byte("body")))
+	f.Add(encodeChange(keeperSet{1}, []byte("request")))
 	f.Add(logQuery{1, 2, 3}.encode())
 	f.Add(logPage{1, 2, true, testEntries()}.encode())
 	f.Add(encodeRefs(refs))
@@ -91,6 +92,9 @@ func FuzzPeer(f *testing.F) {
 		_ = checkHello(in, identity.NodeID(testKey(1).Public()), identity.NodeID{2}, testTime)
 		if op, id, body, err := parseCall(in); err == nil {
 			same("call", encodeCall(opcode(op), id, body))
+		}
+		if k, req, err := parseChange(in); err == nil {
+			same("change", encodeChange(k, req))
 		}
 		if q, err := parseLogQuery(in); err == nil {
 			same("log query", q.encode())

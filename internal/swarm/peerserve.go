@@ -140,6 +140,10 @@ func (ps *peerStream) handle(ctx context.Context, op opcode, body []byte) ([]byt
 
 // change accepts a copy from its coordinator, and answers a put by a receipt.
 func (ps *peerStream) change(ctx context.Context, op opcode, body []byte) ([]byte, error) {
+	keepers, body, err := parseChange(body)
+	if err != nil {
+		return nil, err
+	}
 	req, err := mailbox.ParseRequest(body)
 	if err != nil {
 		return nil, err
@@ -147,7 +151,14 @@ func (ps *peerStream) change(ctx context.Context, op opcode, body []byte) ([]byt
 	if want := map[opcode]mailbox.Tag{opPut: mailbox.TagPut, opOpen: mailbox.TagOpen, opDelete: mailbox.TagDelete}; req.Tag() != want[op] {
 		return nil, fmt.Errorf("call %d with another request: %w", op, ErrProtocol)
 	}
+	a, _ := addressOf(req) // accept refuses what has none
+	if err := ps.s.still(keepers, a); err != nil {
+		return nil, err
+	}
 	if err := ps.s.accept(ctx, req); err != nil {
+		return nil, err
+	}
+	if err := ps.s.still(keepers, a); err != nil {
 		return nil, err
 	}
 	put, ok := req.(*mailbox.Put)

@@ -103,6 +103,7 @@ func (s *Swarm) openMailbox(ctx context.Context, v *view, r *mailbox.Open) (mail
 	g := grantOf(r)
 	_, err := s.agree(ctx, v, proposal{
 		op:    opOpen,
+		addr:  g.Address,
 		body:  g.Proof,
 		local: func() error { return s.cfg.Store.OpenMailbox(ctx, g) },
 	})
@@ -134,6 +135,7 @@ func (s *Swarm) put(ctx context.Context, v *view, r *mailbox.Put) (mailbox.Respo
 	}
 	receipts, err := s.agree(ctx, v, proposal{
 		op:    opPut,
+		addr:  e.Address,
 		body:  mailbox.EncodeRequest(r),
 		put:   e,
 		local: func() error { return s.storeEnvelope(ctx, e) },
@@ -192,6 +194,7 @@ func (s *Swarm) delete(ctx context.Context, v *view, r *mailbox.Delete) (mailbox
 	}
 	_, err = s.agree(ctx, v, proposal{
 		op:    opDelete,
+		addr:  d.Address,
 		body:  d.Proof,
 		local: func() error { return s.cfg.Store.Delete(ctx, d) },
 	})

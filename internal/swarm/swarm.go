@@ -33,9 +33,10 @@ import (
 
 // Labels of this package (spec/swarm.md §3).
 const (
-	labelHello suite.Label = suite.LabelPrefix + "swarm/hello"
-	labelGrant suite.Label = suite.LabelPrefix + "swarm/grant"
-	labelStone suite.Label = suite.LabelPrefix + "swarm/tombstone"
+	labelHello   suite.Label = suite.LabelPrefix + "swarm/hello"
+	labelKeepers suite.Label = suite.LabelPrefix + "swarm/keepers"
+	labelGrant   suite.Label = suite.LabelPrefix + "swarm/grant"
+	labelStone   suite.Label = suite.LabelPrefix + "swarm/tombstone"
 )
 
 var (
@@ -49,7 +50,8 @@ var (
 	ErrPeer = errors.New("swarm: not a member of this swarm")
 	// ErrProtocol is returned for malformed frames between members.
 	ErrProtocol = errors.New("swarm: malformed peer frame")
-	// ErrNoMember is returned by New for a node that is in no swarm.
+	// ErrNoMember is returned by New for a node that no directory lists, present
+	// or past.
 	ErrNoMember = errors.New("swarm: this node is not in the directory")
 )
 
@@ -119,7 +121,8 @@ func New(cfg Config) (*Swarm, error) {
 		streams: make(map[io.Closer]struct{}),
 	}
 	s.members.s = s
-	if s.members.adopt(cfg.Directory.Current()); !s.view().member {
+	s.members.adopt(cfg.Directory.Current(), cfg.Directory.Past())
+	if _, listed := directory.Listed(cfg.Directory, s.self); !listed {
 		return nil, ErrNoMember
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())

@@ -462,7 +462,7 @@ func TestLogInCirclesIsLeft(t *testing.T) {
 		"the same again":  func(uint64) logPage { return logPage{incarnation: 7, next: 1} },
 		"ever new begins": func(n uint64) logPage { return logPage{incarnation: n, next: 1} },
 	} {
-		p := newPeer(s, identity.NodeID{9})
+		p := newPeer(s, identity.NodeID{9}, true)
 		ctx, cancel := context.WithCancel(context.Background())
 		answered := make(chan struct{})
 		go func() {

@@ -7,8 +7,10 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
+	"sotto/internal/directory"
 	"sotto/internal/identity"
 	"sotto/internal/swarm/store"
 )
@@ -29,11 +31,18 @@ func vectors() []vector {
 			encodeHello(testKey(1), identity.NodeID(testKey(2).Public()), testTime)),
 		v("call: put, id 7, body 010203", encodeCall(opPut, 7, []byte{1, 2, 3})),
 		v("reply: done, id 7, body 04", encodeCall(codeDone, 7, []byte{4})),
+		v("change: among the keys with seeds 01×32 and 02×32, request 010203", encodeChange(keepersOf(testKeepers()), []byte{1, 2, 3})),
 		v("log query: incarnation 1, since 2, limit 3", logQuery{1, 2, 3}.encode()),
 		v("log page: incarnation 1, next 5, more, two entries", logPage{1, 5, true, testEntries()}.encode()),
 		v("references: an envelope and a tombstone", encodeRefs(refs)),
 		v("records: aabb, and one that is gone", encodeRecords([][]byte{{0xaa, 0xbb}, nil})),
 	}
+}
+
+func testKeepers() []directory.Node {
+	nodes := []directory.Node{{ID: identity.NodeID(testKey(1).Public())}, {ID: identity.NodeID(testKey(2).Public())}}
+	slices.SortFunc(nodes, func(a, b directory.Node) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	return nodes
 }
 
 func TestVectors(t *testing.T) {

@@ -5,9 +5,12 @@ import (
 	"context"
 	crand "crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -39,9 +42,12 @@ type world struct {
 	t     testing.TB
 	dir   *directory.Directory
 	nodes []*node
-	exit  identity.NodeID
-	clock atomic.Int64 // seconds added to the real time
-	log   lockedBuffer
+	// key signed the documents, of which the last is dir's.
+	key       suite.SigningKey
+	documents []*directory.Network
+	exit      identity.NodeID
+	clock     atomic.Int64 // seconds added to the real time
+	log       lockedBuffer
 }
 
 // node is a member that can be stopped, frozen and started again.
@@ -49,6 +55,7 @@ type node struct {
 	w      *world
 	id     identity.NodeID
 	key    suite.SigningKey
+	live   *directory.Live
 	fs     vfs.FS
 	dir    string
 	reg    *prometheus.Registry
@@ -98,10 +105,11 @@ func newWorldOn(t testing.TB, nodes int, storage func(int) (vfs.FS, string)) *wo
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, dir: must(net.Directory()), exit: identity.NodeID{0xee}}
+	w := &world{t: t, key: must(suite.NewSigningKey(crand.Reader)), exit: identity.NodeID{0xee}}
+	w.sign(net.Document)
 	for i, l := range locals {
 		fs, dir := storage(i)
-		w.nodes = append(w.nodes, &node{w: w, id: l.Node.ID, key: l.Identity, fs: fs, dir: dir})
+		w.nodes = append(w.nodes, &node{w: w, id: l.Node.ID, key: l.Identity, live: w.source(), fs: fs, dir: dir})
 	}
 	for _, n := range w.nodes {
 		n.make()
@@ -118,6 +126,70 @@ func newWorldOn(t testing.TB, nodes int, storage func(int) (vfs.FS, string)) *wo
 		eventually(t, "all members to know one another's logs", func() bool { return errors.Is(n.swarm.view().notOpen(), mailbox.ErrNotOpen) })
 	}
 	return w
+}
+
+// sign makes a document the world's newest; nodes hear of it by tell.
+func (w *world) sign(doc directory.Document) {
+	w.t.Helper()
+	net, err := directory.SignDocument(w.key, doc)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.documents, w.dir = append(w.documents, net), must(net.Directory())
+}
+
+// source is a Source that knows the newest document and those before it.
+func (w *world) source() *directory.Live {
+	live := directory.NewLive(w.dir, w.now)
+	for _, net := range w.documents[:len(w.documents)-1] {
+		if err := live.Remember(net); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return live
+}
+
+// change signs a document that follows the newest one.
+func (w *world) change(f func(doc *directory.Document)) {
+	doc := w.documents[len(w.documents)-1].Document
+	doc.Nodes = slices.Clone(doc.Nodes)
+	doc.Serial++
+	doc.Issued = w.now()
+	f(&doc)
+	w.sign(doc)
+}
+
+// tell lets nodes adopt the newest document, and waits until they use it.
+func (w *world) tell(nodes ...*node) {
+	w.t.Helper()
+	for _, n := range nodes {
+		if err := n.live.Adopt(w.documents[len(w.documents)-1]); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	for _, n := range nodes {
+		eventually(w.t, "a node to use the directory", func() bool { return n.swarm.view().dir.Serial() == w.dir.Serial() })
+	}
+}
+
+// recruit makes a node for a swarm, which no directory lists yet.
+func (w *world) recruit(swarm directory.SwarmID) (*node, directory.Node) {
+	i := len(w.nodes)
+	key := must(suite.NewSigningKey(crand.Reader))
+	n := &node{w: w, id: identity.NodeID(key.Public()), key: key, fs: vfs.NewMem(), dir: "store"}
+	w.nodes = append(w.nodes, n)
+	return n, directory.Node{
+		ID: n.id, Operator: fmt.Sprintf("operator-%d", i+1), Swarm: swarm,
+		Addr:     netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, byte(i + 1), 0, 1}), 1),
+		OnionKey: must(suite.NewDHPrivate(crand.Reader)).Public(),
+	}
+}
+
+// join starts a recruited node with the newest directory.
+func (n *node) join() {
+	n.w.t.Helper()
+	n.live = n.w.source()
+	n.start()
 }
 
 func (w *world) now() time.Time {
@@ -140,7 +212,7 @@ func (n *node) make() {
 	}
 	n.reg = prometheus.NewRegistry()
 	s, err := New(Config{
-		Identity: n.key, Directory: directory.Fixed(n.w.dir), Store: st, Peers: n,
+		Identity: n.key, Directory: n.live, Store: st, Peers: n,
 		Now: n.w.now, Metrics: n.reg, WorkBits: testBits, CatchUpEvery: time.Hour,
 		Logger: slog.New(slog.NewTextHandler(&n.w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
