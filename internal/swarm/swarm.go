@@ -165,7 +165,7 @@ func (s *Swarm) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case <-s.ctx.Done():
 	case <-s.cfg.Store.Failed():
-		err = store.ErrFailed
+		err = s.cfg.Store.Err()
 	}
 	return errors.Join(err, s.Close())
 }
@@ -236,6 +236,7 @@ func storeError(err error) error {
 		{store.ErrConflict, mailbox.ErrExpired},
 		{store.ErrTooLarge, mailbox.ErrTooLarge},
 		{store.ErrClosed, mailbox.ErrBusy},
+		{store.ErrAway, mailbox.ErrBusy},
 		{context.Canceled, mailbox.ErrBusy},
 		{context.DeadlineExceeded, mailbox.ErrBusy},
 	} {

@@ -72,6 +72,9 @@ func (t *tx) grant(g Grant, generation uint64) error {
 	if _, err := t.get(keyGrant(g.Address, g.ID)); !errors.Is(err, ErrNotFound) {
 		return err
 	}
+	if t.low() {
+		return ErrFull
+	}
 	m, err := t.mailbox(g.Address)
 	if errors.Is(err, ErrNotFound) {
 		m = mailboxRow{generation: generation, nextSeq: 1}
@@ -119,10 +122,11 @@ func (t *tx) put(e *Envelope) (Stored, error) {
 	if err != nil {
 		return Stored{}, err
 	}
-	if err := t.s.room(m, e, t.st.bytes); err != nil {
+	if err := t.room(m, e); err != nil {
 		return Stored{}, err
 	}
 	size := uint64(len(e.Bytes))
+	m.nextSeq = max(m.nextSeq, t.st.opened<<seqBits|1)
 	x := indexRow{digest: e.Digest, expiry: e.Expiry, size: uint32(size)}
 	x.log = t.log(KindEnvelope, e.Address, e.Digest, e.Expiry)
 	t.set(keyEnvelope(e.Expiry, e.Address, m.nextSeq), encodeEnvelopeRow(e))
@@ -151,8 +155,13 @@ func (t *tx) repeated(row digestRow, e *Envelope) (Stored, error) {
 	return Stored{}, err
 }
 
-// room reports why an envelope doesn't fit, when the store holds stored bytes.
-func (s *Store) room(m mailboxRow, e *Envelope, stored uint64) error {
+func (t *tx) room(m mailboxRow, e *Envelope) error {
+	return t.s.room(m, e, t.st.bytes, t.low())
+}
+
+// room reports why an envelope doesn't fit, when the store holds stored bytes
+// and the disk is low or not.
+func (s *Store) room(m mailboxRow, e *Envelope, stored uint64, low bool) error {
 	quota, size := m.granted, uint64(len(e.Bytes))
 	if e.Replica {
 		quota *= replicaSlack
@@ -162,7 +171,7 @@ func (s *Store) room(m mailboxRow, e *Envelope, stored uint64) error {
 		return ErrTooLate
 	case m.used+size > quota:
 		return ErrQuota
-	case stored+size > s.max:
+	case stored+size > s.max, low:
 		return ErrFull
 	}
 	return nil

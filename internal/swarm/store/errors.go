@@ -5,8 +5,10 @@ import "errors"
 var (
 	// ErrClosed is returned after Close.
 	ErrClosed = errors.New("store: closed")
-	// ErrFailed is returned by every write after the disk refused one.
+	// ErrFailed is returned by every write after the disk failed.
 	ErrFailed = errors.New("store: disk failed, writing stopped")
+	// ErrAway is returned while the store exchanges its engine.
+	ErrAway = errors.New("store: not ready")
 	// ErrCorrupt is returned for a row that does not match its checksum or layout.
 	ErrCorrupt = errors.New("store: corrupt row")
 	// ErrVersion is returned for a store of another format.
@@ -15,7 +17,8 @@ var (
 	ErrNotOpen = errors.New("store: mailbox is not open")
 	// ErrQuota is returned when an envelope exceeds what was opened.
 	ErrQuota = errors.New("store: mailbox is full")
-	// ErrFull is returned when the store holds as much as it may.
+	// ErrFull is returned when the store holds as much as it may, or the disk as
+	// much as it can.
 	ErrFull = errors.New("store: no room")
 	// ErrTooLate is returned for an envelope that would outlive its mailbox.
 	ErrTooLate = errors.New("store: expires after its mailbox")

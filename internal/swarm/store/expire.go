@@ -148,6 +148,9 @@ func (s *Store) Purge(ctx context.Context) error {
 		return err
 	}
 	defer s.leave()
+	if s.readOnly {
+		return ErrFull
+	}
 	dirty, err := s.dirty()
 	if err != nil || len(dirty) == 0 {
 		return err
@@ -242,7 +245,7 @@ func (s *Store) awaitRemoval(ctx context.Context) error {
 			return nil
 		}
 		if err := s.fs.err(); err != nil {
-			return fmt.Errorf("%w: %w", ErrFailed, err)
+			return stopped(err)
 		}
 		timer := time.NewTimer(deletionPoll)
 		select {

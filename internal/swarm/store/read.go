@@ -126,7 +126,7 @@ func (s *Store) Check(e *Envelope) (Stored, error) {
 	if err != nil {
 		return Stored{}, err
 	}
-	return Stored{Fresh: true}, s.room(m, e, s.Stats().Bytes)
+	return Stored{Fresh: true}, s.room(m, e, s.Stats().Bytes, s.readOnly || s.low())
 }
 
 // Has reports whether a record is here; for an envelope also if it was deleted.

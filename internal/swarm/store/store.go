@@ -12,14 +12,13 @@ package store
 import (
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"sotto/internal/wire"
@@ -59,22 +58,34 @@ type Options struct {
 	Rand     io.Reader    // nil: crypto/rand; draws incarnations
 	Logger   *slog.Logger // nil: silent
 	MaxBytes uint64       // envelope bytes at most; 0: 64 GiB
+	Reserve  uint64       // bytes that must stay free on the disk; 0: 512 MiB
+
+	Now func() time.Time // nil: time.Now; stamps each opening
 }
 
 // Store is one member's storage. Its methods may be called concurrently.
 type Store struct {
-	db     *pebble.DB
-	fs     *freezeFS
-	rand   io.Reader
-	max    uint64
-	ops    chan *op
-	stop   chan struct{}
-	done   chan struct{} // closed when the writer has ended
-	purged chan struct{} // one token when files were deleted
+	dir     string
+	disk    vfs.FS
+	rand    io.Reader
+	now     func() time.Time
+	log     *slog.Logger
+	max     uint64
+	reserve uint64
+	ops     chan *op
+	stop    chan struct{}
+	done    chan struct{} // closed when the writer has ended
+	tended  chan struct{} // closed when tend has ended
+	purged  chan struct{} // one token when files were deleted
+	failed  chan struct{} // closed at a failure for good
+	broken  error         // why; set before failed is closed
 
-	// closing guards db against use after Close; readers hold it shared.
-	closing sync.RWMutex
-	closed  bool
+	// gate guards db, fs and readOnly: who is inside uses them, and they change
+	// only while it is shut.
+	gate     *gate
+	db       *pebble.DB
+	fs       *freezeFS
+	readOnly bool // the disk is full
 
 	incarnation uint64 // set by Open
 
@@ -93,6 +104,7 @@ type state struct {
 	nextLog     uint64
 	envelopes   uint64
 	bytes       uint64
+	opened      uint64 // stamp of the last opening, see stamp
 }
 
 // Stats says how full the store is, and nothing of what is in it.
@@ -115,96 +127,41 @@ func Open(dir string, opts Options) (*Store, error) {
 	if opts.MaxBytes == 0 {
 		opts.MaxBytes = defaultStoreBytes
 	}
+	if opts.Reserve == 0 {
+		opts.Reserve = defaultReserve
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
 	s := &Store{
-		fs:     newFreezeFS(opts.FS),
-		rand:   opts.Rand,
-		max:    opts.MaxBytes,
-		ops:    make(chan *op, opQueue),
-		stop:   make(chan struct{}),
-		done:   make(chan struct{}),
-		purged: make(chan struct{}, 1),
+		dir:     dir,
+		disk:    opts.FS,
+		rand:    opts.Rand,
+		now:     opts.Now,
+		log:     opts.Logger,
+		max:     opts.MaxBytes,
+		reserve: opts.Reserve,
+		ops:     make(chan *op, opQueue),
+		stop:    make(chan struct{}),
+		done:    make(chan struct{}),
+		tended:  make(chan struct{}),
+		purged:  make(chan struct{}, 1),
+		failed:  make(chan struct{}),
+		gate:    newGate(),
 	}
-	cache := pebble.NewCache(cacheSize)
-	defer cache.Unref()
-	db, err := pebble.Open(dir, s.engineOptions(cache, opts.Logger))
-	if err != nil {
-		return nil, fmt.Errorf("store: open: %w", err)
-	}
-	s.db = db
-	if err := s.loadState(); err != nil {
-		_ = db.Close()
+	if err := s.openEngine(); err != nil {
 		return nil, err
 	}
-	if err := s.fs.err(); err != nil {
-		_ = db.Close()
-		return nil, fmt.Errorf("%w: %w", ErrFailed, err)
-	}
 	s.incarnation = s.state.incarnation
-	s.publish()
 	go s.write()
+	go s.tend()
 	return s, nil
 }
 
-func (s *Store) engineOptions(cache *pebble.Cache, logger *slog.Logger) *pebble.Options {
-	o := &pebble.Options{
-		FS:                          s.fs,
-		Cache:                       cache,
-		Cleaner:                     cleaner{},
-		Logger:                      engineLogger{fs: s.fs, log: logger},
-		FormatMajorVersion:          pebble.FormatNewest,
-		MemTableSize:                memTableSize,
-		MemTableStopWritesThreshold: memTableMax,
-		L0StopWritesThreshold:       l0StopWrites,
-		MaxOpenFiles:                maxOpenFiles,
-		MaxManifestFileSize:         maxManifestSize,
-		CompactionConcurrencyRange:  func() (int, int) { return 1, maxCompactions },
-		EventListener: &pebble.EventListener{
-			TableDeleted: func(pebble.TableDeleteInfo) { s.notePurged() },
-			WALDeleted:   func(pebble.WALDeleteInfo) { s.notePurged() },
-		},
-	}
-	for i := range o.Levels {
-		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBitsPerKey)
-		o.TargetFileSizes[i] = targetFileSize
-	}
-	// Envelopes are ciphertext: compressing them costs time and saves nothing.
-	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
-	return o
-}
-
-func (s *Store) loadState() error {
-	v, closer, err := s.db.Get(keyState)
-	if err == pebble.ErrNotFound {
-		return s.createState()
-	}
-	if err != nil {
-		return fmt.Errorf("store: read state: %w", err)
-	}
-	defer closer.Close()
-	r := wire.NewReader(v)
-	if version := r.Uint8(); r.Err() == nil && version != formatVersion {
-		return fmt.Errorf("%w: %d, this program knows %d", ErrVersion, version, formatVersion)
-	}
-	s.state = state{r.Uint64(), r.Uint64(), r.Uint64(), r.Uint64()}
-	if err := r.Finish(); err != nil {
-		return fmt.Errorf("store: state row: %w", ErrCorrupt)
-	}
-	return nil
-}
-
-func (s *Store) createState() error {
-	var b [8]byte
-	if _, err := io.ReadFull(s.rand, b[:]); err != nil {
-		return fmt.Errorf("store: draw incarnation: %w", err)
-	}
-	s.state = state{incarnation: binary.BigEndian.Uint64(b[:]), nextLog: 1}
-	return s.db.Set(keyState, s.state.encode(), pebble.Sync)
-}
-
 func (st state) encode() []byte {
-	b := make([]byte, 0, 1+4*8)
+	b := make([]byte, 0, 1+5*8)
 	b = append(b, formatVersion)
-	for _, v := range []uint64{st.incarnation, st.nextLog, st.envelopes, st.bytes} {
+	for _, v := range []uint64{st.incarnation, st.nextLog, st.envelopes, st.bytes, st.opened} {
 		b = wire.AppendUint64(b, v)
 	}
 	return b
@@ -221,38 +178,42 @@ func (s *Store) Stats() Stats {
 	return s.stats
 }
 
-// Failed is closed at the first failure to write. The store then answers every
-// write with ErrFailed; opened again it holds what it had acknowledged.
-func (s *Store) Failed() <-chan struct{} { return s.fs.frozen }
+// Failed is closed when the disk failed for good: the store then answers every
+// write with ErrFailed. Opened again it holds what it had acknowledged. A full
+// disk is no such failure.
+func (s *Store) Failed() <-chan struct{} { return s.failed }
+
+// Err says why the store failed, once Failed is closed.
+func (s *Store) Err() error {
+	select {
+	case <-s.failed:
+		return s.broken
+	default:
+		return nil
+	}
+}
 
 // Close waits for the writer and closes the files.
 func (s *Store) Close() error {
-	s.closing.Lock()
-	if s.closed {
-		s.closing.Unlock()
+	if !s.gate.end() {
 		return nil
 	}
-	s.closed = true
-	s.closing.Unlock()
 	close(s.stop)
 	<-s.done
+	<-s.tended
+	if s.db == nil {
+		return nil // it could not be opened again
+	}
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("store: close: %w", err)
 	}
 	return nil
 }
 
-// enter admits a reader of db; leave lets Close go on.
-func (s *Store) enter() error {
-	s.closing.RLock()
-	if s.closed {
-		s.closing.RUnlock()
-		return ErrClosed
-	}
-	return nil
-}
+// enter admits a caller to the engine; leave lets it be closed or exchanged.
+func (s *Store) enter() error { return s.gate.enter() }
 
-func (s *Store) leave() { s.closing.RUnlock() }
+func (s *Store) leave() { s.gate.leave() }
 
 func (s *Store) publish() {
 	s.mu.Lock()
@@ -273,6 +234,9 @@ func (s *Store) do(ctx context.Context, o *op) error {
 		return err
 	}
 	defer s.leave()
+	if s.readOnly {
+		return ErrFull
+	}
 	o.done = make(chan error, 1)
 	select {
 	case s.ops <- o:

@@ -364,7 +364,8 @@ func TestDamagedRowIsNotGivenOut(t *testing.T) {
 	put(t, s, e)
 	row := encodeEnvelopeRow(e)
 	row[len(row)-1] ^= 1
-	if err := s.db.Set(keyEnvelope(e.Expiry, a, 1), row, pebble.Sync); err != nil {
+	seq := fetchAll(t, s, a)[0].Seq
+	if err := s.db.Set(keyEnvelope(e.Expiry, a, seq), row, pebble.Sync); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Fetch(a, 0, 0, 10, 1<<20); !errors.Is(err, ErrCorrupt) {

@@ -22,6 +22,16 @@ type tx struct {
 	b   *pebble.Batch
 	st  state
 	err error
+
+	// tight is whether the disk is low, once asked: one look serves a group.
+	asked, tight bool
+}
+
+func (t *tx) low() bool {
+	if !t.asked {
+		t.asked, t.tight = true, t.s.low()
+	}
+	return t.tight
 }
 
 // write is the writer's goroutine, owned by Store and ended by Close. While
@@ -96,9 +106,17 @@ func (t *tx) finish() error {
 		t.fail(t.b.Commit(pebble.Sync))
 	}
 	if err := t.s.fs.err(); err != nil {
-		return fmt.Errorf("%w: %w", ErrFailed, err)
+		return stopped(err)
 	}
 	return t.err
+}
+
+// stopped is what callers are told once a write has failed with cause.
+func stopped(cause error) error {
+	if isFull(cause) {
+		return fmt.Errorf("%w: %w", ErrFull, cause)
+	}
+	return fmt.Errorf("%w: %w", ErrFailed, cause)
 }
 
 func (t *tx) fail(err error) {

@@ -1,0 +1,149 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+
+	"sotto/internal/wire"
+)
+
+// seqBits is how many envelopes a mailbox may take in one opening; the bits
+// above tell openings apart (see stamp).
+const seqBits = 32
+
+// openEngine opens the engine, for reading only if the disk is full.
+func (s *Store) openEngine() error {
+	err := s.openFor(false)
+	if err == nil || !isFull(err) {
+		return err
+	}
+	if read := s.openFor(true); read != nil {
+		return errors.Join(err, read)
+	}
+	return nil
+}
+
+// openFor opens the engine for writing or for reading only. It leaves s.db nil
+// when it fails. For reading it takes what lies on the disk and writes nothing.
+func (s *Store) openFor(readOnly bool) error {
+	fs := newFreezeFS(s.disk)
+	db, err := s.openPebble(fs, readOnly)
+	if err == nil {
+		s.db, s.fs, s.readOnly = db, fs, readOnly
+		err = s.loadState()
+	}
+	if cause := fs.err(); cause != nil {
+		err = fmt.Errorf("%w: %w", ErrFailed, cause)
+	}
+	if err != nil {
+		s.closeEngine()
+		return err
+	}
+	s.publish()
+	return nil
+}
+
+func (s *Store) openPebble(fs *freezeFS, readOnly bool) (*pebble.DB, error) {
+	cache := pebble.NewCache(cacheSize)
+	defer cache.Unref()
+	o := s.engineOptions(fs, cache)
+	o.ReadOnly = readOnly
+	db, err := pebble.Open(s.dir, o)
+	if err != nil {
+		return nil, fmt.Errorf("store: open: %w", err)
+	}
+	return db, nil
+}
+
+// closeEngine gives up an engine that failed: why is known, and what it reports
+// now adds nothing.
+func (s *Store) closeEngine() {
+	if s.db != nil {
+		_ = s.db.Close()
+		s.db = nil
+	}
+}
+
+func (s *Store) engineOptions(fs *freezeFS, cache *pebble.Cache) *pebble.Options {
+	o := &pebble.Options{
+		FS:                          fs,
+		Cache:                       cache,
+		Cleaner:                     cleaner{},
+		Logger:                      engineLogger{fs: fs, log: s.log},
+		FormatMajorVersion:          pebble.FormatNewest,
+		MemTableSize:                memTableSize,
+		MemTableStopWritesThreshold: memTableMax,
+		L0StopWritesThreshold:       l0StopWrites,
+		MaxOpenFiles:                maxOpenFiles,
+		MaxManifestFileSize:         maxManifestSize,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, maxCompactions },
+		EventListener: &pebble.EventListener{
+			TableDeleted: func(pebble.TableDeleteInfo) { s.notePurged() },
+			WALDeleted:   func(pebble.WALDeleteInfo) { s.notePurged() },
+		},
+	}
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBitsPerKey)
+		o.TargetFileSizes[i] = targetFileSize
+	}
+	// Envelopes are ciphertext: compressing them costs time and saves nothing.
+	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
+	return o
+}
+
+func (s *Store) loadState() error {
+	v, err := getCopy(s.db, keyState)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		if s.state, err = s.newState(); err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	default:
+		if s.state, err = parseState(v); err != nil {
+			return err
+		}
+	}
+	if s.readOnly {
+		return nil
+	}
+	return s.stamp()
+}
+
+func (s *Store) newState() (state, error) {
+	var b [8]byte
+	if _, err := io.ReadFull(s.rand, b[:]); err != nil {
+		return state{}, fmt.Errorf("store: draw incarnation: %w", err)
+	}
+	return state{incarnation: binary.BigEndian.Uint64(b[:]), nextLog: 1}, nil
+}
+
+// stamp gives this opening a number above all earlier ones. Sequences begin
+// with it, so that none is given twice, although a reader may have been shown
+// one that a power cut took back, or the folder may be an old copy
+// (spec/swarm.md §4.4).
+func (s *Store) stamp() error {
+	s.state.opened = max(s.state.opened+1, uint64(max(s.now().Unix(), 0)))
+	if err := s.db.Set(keyState, s.state.encode(), pebble.Sync); err != nil {
+		return fmt.Errorf("store: write state: %w", err)
+	}
+	return nil
+}
+
+func parseState(v []byte) (state, error) {
+	r := wire.NewReader(v)
+	if version := r.Uint8(); r.Err() == nil && version != formatVersion {
+		return state{}, fmt.Errorf("%w: %d, this program knows %d", ErrVersion, version, formatVersion)
+	}
+	st := state{r.Uint64(), r.Uint64(), r.Uint64(), r.Uint64(), r.Uint64()}
+	if err := r.Finish(); err != nil {
+		return state{}, fmt.Errorf("store: state row: %w", ErrCorrupt)
+	}
+	return st, nil
+}

@@ -1,0 +1,40 @@
+package store
+
+import (
+	"errors"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+const (
+	// defaultReserve is what must be free on the disk for anything new to be
+	// stored. Deletions, expiry and purges go on below it, and need: memtables
+	// and logs of 16 MiB each, and the rest of a bucket that a purge rewrites,
+	// about 200 MiB in a full store.
+	defaultReserve = 512 << 20
+	// roomPoll is how often a store that met a full disk looks for room at
+	// first, and roomPollMax after several times in vain.
+	roomPoll    = time.Second
+	roomPollMax = 30 * time.Second
+)
+
+// isFull tells a full disk, which comes right when something is removed, from
+// one that fails.
+func isFull(err error) bool {
+	return vfs.IsNoSpaceError(err) || errors.Is(err, syscall.EDQUOT)
+}
+
+// free says how much the disk has left; a file system that cannot say counts as
+// roomy, and the engine's own errors still tell when it is full.
+func (s *Store) free() uint64 {
+	usage, err := s.disk.GetDiskUsage(s.dir)
+	if err != nil {
+		return ^uint64(0)
+	}
+	return usage.AvailBytes
+}
+
+// low reports whether there is room for nothing new (spec/swarm.md §5.9).
+func (s *Store) low() bool { return s.free() < s.reserve }
