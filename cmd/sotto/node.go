@@ -36,7 +36,13 @@ func newNode(o *options) *cobra.Command {
 				return errors.New("a limit cannot be negative")
 			}
 			limits.MaxMemory = int64(memory) << 20
-			n, err := node.Start(node.Config{Dir: dir, Metrics: metrics, Limits: limits, Logger: log})
+			cfg := node.Config{Dir: dir, Metrics: metrics, Limits: limits, Logger: log}
+			steady, err := disturb(&cfg)
+			if err != nil {
+				return err
+			}
+			defer steady()
+			n, err := node.Start(cfg)
 			if err != nil {
 				return err
 			}

@@ -38,7 +38,9 @@ const lattice = `
 	NONE < simnet;
 	simnet, node, client < testnet;
 	testnet, api < bench;
-	bench, testnet, webui < cmd/sotto;
+	NONE < faults;
+	faults, testnet, api < chaos;
+	faults, chaos, bench, testnet, webui < cmd/sotto;
 
 	NONE < archtest;
 `

@@ -62,24 +62,30 @@ func writeNew(path string, secret []byte) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// readDir reads a node's keys and directory.
-func readDir(dir string) (Keys, *directory.Directory, error) {
-	var k Keys
+// ReadKeys reads the keys of a node's folder.
+func ReadKeys(dir string) (k Keys, err error) {
 	seed, err := readKey(filepath.Join(dir, identityFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return k, nil, fmt.Errorf("%s is not a node's folder (sotto testnet up makes them): %w", dir, err)
+		return k, fmt.Errorf("%s is not a node's folder (sotto testnet up makes them): %w", dir, err)
 	}
 	if err != nil {
-		return k, nil, err
+		return k, err
 	}
 	if k.Identity, err = suite.SigningKeyFrom(seed); err != nil {
-		return k, nil, err
+		return k, err
 	}
 	scalar, err := readKey(filepath.Join(dir, onionFile))
 	if err != nil {
-		return k, nil, err
+		return k, err
 	}
-	if k.Onion, err = suite.DHPrivateFrom(scalar); err != nil {
+	k.Onion, err = suite.DHPrivateFrom(scalar)
+	return k, err
+}
+
+// readDir reads a node's keys and directory.
+func readDir(dir string) (Keys, *directory.Directory, error) {
+	k, err := ReadKeys(dir)
+	if err != nil {
 		return k, nil, err
 	}
 	b, err := readBounded(filepath.Join(dir, networkFile), directory.MaxNetworkFile)

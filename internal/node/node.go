@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"sotto/internal/directory"
@@ -35,8 +36,13 @@ type Config struct {
 	Dir string
 	// Metrics is where /metrics and /healthz listen, on loopback; empty is nowhere.
 	Metrics string
-	// PacketConn is the node's socket; nil is UDP at the directory's address.
+	// PacketConn is the node's socket; nil is what Listen opens.
 	PacketConn net.PacketConn
+	// Listen opens the node's only socket at the directory's address; nil is UDP,
+	// with further sockets when the machine has several networks.
+	Listen func(netip.AddrPort) (net.PacketConn, error)
+	// FS is the disk below the store; nil is the system's.
+	FS vfs.FS
 	// Limits of the relay; zero fields are the defaults of spec/circuit.md §2.
 	Limits relay.Limits
 	Now    func() time.Time
@@ -90,12 +96,13 @@ func (n *Node) start() error {
 	}
 	var sockets func(netip.Addr) (net.PacketConn, error)
 	if n.cfg.PacketConn == nil {
-		sockets = link.OpenSocket
-		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(self.Addr))
-		if err != nil {
+		listen := n.cfg.Listen
+		if listen == nil {
+			listen, sockets = listenUDP, link.OpenSocket
+		}
+		if n.cfg.PacketConn, err = listen(self.Addr); err != nil {
 			return fmt.Errorf("node: %w", err)
 		}
-		n.cfg.PacketConn = conn
 	}
 	source := directory.Fixed(dir)
 	n.endpoint, err = link.NewEndpoint(n.cfg.PacketConn, link.Config{
@@ -107,12 +114,20 @@ func (n *Node) start() error {
 	return n.assemble(keys, source)
 }
 
+func listenUDP(addr netip.AddrPort) (net.PacketConn, error) {
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+	if err != nil {
+		return nil, err // no nil socket in an interface
+	}
+	return conn, nil
+}
+
 // assemble builds the rooms on the endpoint and starts them.
 func (n *Node) assemble(keys Keys, source directory.Source) error {
 	registry := prometheus.NewRegistry()
 	dialer := serviceDialer{endpoint: n.endpoint, directory: source}
 	var err error
-	if n.store, err = store.Open(filepath.Join(n.cfg.Dir, storeDir), store.Options{Rand: n.cfg.Rand, Logger: n.cfg.Logger}); err != nil {
+	if n.store, err = store.Open(filepath.Join(n.cfg.Dir, storeDir), store.Options{FS: n.cfg.FS, Rand: n.cfg.Rand, Logger: n.cfg.Logger}); err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
 	n.swarm, err = swarm.New(swarm.Config{

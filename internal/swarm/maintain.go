@@ -20,9 +20,10 @@ func (s *Swarm) renewKeys(ctx context.Context) {
 func (s *Swarm) maintain(ctx context.Context) {
 	var last time.Time
 	s.every(ctx, expireEvery, func() {
-		purge := time.Since(last) >= purgeEvery
+		now := s.cfg.Now()
+		purge := now.Sub(last).Abs() >= purgeEvery
 		if purge {
-			last = time.Now()
+			last = now
 		}
 		if err := s.tidy(ctx, purge); err != nil && ctx.Err() == nil {
 			s.cfg.Logger.Warn("expiry failed", "error", err)
