@@ -40,9 +40,12 @@ func newTestnet(o *options) *cobra.Command {
 	if err := up.MarkFlagRequired("dir"); err != nil {
 		panic(err) // the flag is defined above
 	}
-	cmd.AddCommand(up)
+	cmd.AddCommand(up, newChaos(o))
 	return cmd
 }
+
+// chaosShort describes `sotto testnet chaos`, which test builds have.
+const chaosShort = "Break a network of processes while messages flow, and check every one (test builds)"
 
 // relaxed says what a network on one machine lacks.
 const relaxed = "All nodes are yours and on this computer: each counts as an operator and a network of its own,\n" +

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 
 	"sotto/internal/client"
 )
@@ -77,6 +78,18 @@ func (r *Remote) Name() string { return r.me.Name }
 func (r *Remote) Message(ctx context.Context, id string) (m client.Message, err error) {
 	err = r.call(ctx, "GET", "/messages/"+url.PathEscape(id), nil, &m)
 	return m, err
+}
+
+// Messages returns up to limit messages of a chat in the order to show them,
+// ending just before the message with the ID before (or with the last one).
+func (r *Remote) Messages(ctx context.Context, peer, before string, limit int) ([]client.Message, error) {
+	q := url.Values{"limit": {strconv.Itoa(limit)}}
+	if before != "" {
+		q.Set("before", before)
+	}
+	var a struct{ Messages []client.Message }
+	err := r.call(ctx, "GET", "/chats/"+url.PathEscape(peer)+"/messages?"+q.Encode(), nil, &a)
+	return a.Messages, err
 }
 
 // Send queues a text.

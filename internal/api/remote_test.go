@@ -56,6 +56,11 @@ func TestRemote(t *testing.T) {
 	if err := bob.Accept(ctx, alice.ID()); err != nil {
 		t.Error(err)
 	}
+	if list, err := bob.Messages(ctx, alice.ID(), "", 10); err != nil || len(list) != 1 || list[0].Text != "Hello" {
+		t.Errorf("messages %v, %v", list, err)
+	} else if before, err := bob.Messages(ctx, alice.ID(), list[0].ID, 10); err != nil || len(before) != 0 {
+		t.Errorf("messages before the first: %v, %v", before, err)
+	}
 	if m, err := alice.Message(ctx, m.ID); err != nil || m.State != client.MessageDelivered {
 		t.Errorf("message %+v, %v", m, err)
 	}

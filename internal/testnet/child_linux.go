@@ -2,8 +2,8 @@ package testnet
 
 import "syscall"
 
-// childAttributes makes the kernel stop a node whose parent has died, and keeps
+// ChildAttributes makes the kernel stop a node whose parent has died, and keeps
 // the terminal's interrupt away from it: Close stops the nodes in order.
-func childAttributes() *syscall.SysProcAttr {
+func ChildAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 }

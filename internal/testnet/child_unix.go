@@ -4,6 +4,6 @@ package testnet
 
 import "syscall"
 
-// childAttributes keeps the terminal's interrupt away from a node: Close stops
+// ChildAttributes keeps the terminal's interrupt away from a node: Close stops
 // the nodes in order.
-func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+func ChildAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

@@ -2,8 +2,8 @@ package testnet
 
 import "syscall"
 
-// childAttributes keeps the terminal's interrupt away from a node: Close stops
+// ChildAttributes keeps the terminal's interrupt away from a node: Close stops
 // the nodes in order.
-func childAttributes() *syscall.SysProcAttr {
+func ChildAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{CreationFlags: syscall.CREATE_NEW_PROCESS_GROUP}
 }

@@ -90,7 +90,7 @@ func startProcess(e Entry, program string, flags []string) (*process, error) {
 	// there is nowhere for them to go.
 	p.cmd = exec.Command(program, append([]string{"node", "run", "--dir", e.Dir, "--drain=0s"}, flags...)...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.SysProcAttr = childAttributes()
+	p.cmd.SysProcAttr = ChildAttributes()
 	if err := p.cmd.Start(); err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
@@ -139,6 +139,19 @@ func (p *Processes) Kill(i int) error {
 	<-proc.done
 	return err
 }
+
+// Signal sends a signal to node i, unless it has ended.
+func (p *Processes) Signal(i int, sig os.Signal) error {
+	err := p.procs[i-1].cmd.Process.Signal(sig)
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
+}
+
+// Ended returns a channel that is closed when node i's process, as it runs now,
+// has ended.
+func (p *Processes) Ended(i int) <-chan struct{} { return p.procs[i-1].done }
 
 // Restart starts node i again after it has ended, and waits until it is healthy.
 // The network's file keeps the earlier process ID.
