@@ -76,7 +76,7 @@ func TestTombstoneReachesWhoWasAway(t *testing.T) {
 	// Nothing brings the envelope back.
 	for _, n := range w.nodes {
 		for _, p := range n.swarm.view().peers {
-			eventually(t, "a look at every log", func() bool { return p.tail(context.Background()) == nil })
+			eventually(t, "a round with every member", func() bool { return p.reconcile(context.Background(), false) == nil })
 		}
 		if n.has(b, d) {
 			t.Error("a deleted envelope came back")
@@ -94,7 +94,7 @@ func TestExpiredIsNotBroughtBack(t *testing.T) {
 	w.advance(25 * time.Hour)
 	away.start()
 	for _, p := range away.swarm.view().peers {
-		eventually(t, "a look at every log", func() bool { return p.tail(context.Background()) == nil })
+		eventually(t, "a round with every member", func() bool { return p.reconcile(context.Background(), false) == nil })
 	}
 	if away.has(b, d) {
 		t.Error("an expired envelope was copied")

@@ -64,13 +64,12 @@ const (
 	maxPeerFrame = getBytes + mailbox.MaxEnvelope + 64<<10
 	// getBytes ends an answer to opGet: what is left out is asked for again.
 	getBytes = 1 << 20
-	// getRefs and logEntries bound one call of the catch-up.
-	getRefs    = 128
-	logEntries = 1024
+	// getRefs bounds the records of one get.
+	getRefs = 128
 
-	// catchUpEvery is how often a member tails the others' logs, plus up to a
+	// reconcileEvery is how often a member compares with the others, plus up to a
 	// third of jitter; nudges and reconnections come before it.
-	catchUpEvery = 30 * time.Second
+	reconcileEvery = 30 * time.Second
 
 	// keyGrace is how long a request key is kept after its epoch: what was
 	// sealed in its last second may come late by the skew, once each way.

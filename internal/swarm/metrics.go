@@ -38,7 +38,7 @@ func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
 		}),
 		pushes:        counter("pushes_total", "Envelopes pushed to subscribers."),
 		expired:       counter("expired_total", "Envelopes that expired."),
-		caughtUp:      counter("caught_up_total", "Records taken from other members' logs."),
+		caughtUp:      counter("caught_up_total", "Records fetched from other members."),
 		refusedCopies: counter("refused_copies_total", "Records of other members that were refused."),
 		badReceipts:   counter("bad_receipts_total", "Receipts of other members that did not verify."),
 	}

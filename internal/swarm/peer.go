@@ -31,25 +31,25 @@ type call struct {
 
 // peer is another node as this one calls it: a member of its swarm, or one that
 // mailboxes move from or to. Two goroutines serve it, from start to end: run
-// keeps a stream to it, catchUpLoop tails a member's log.
+// keeps a stream to it, reconcileLoop compares with a member.
 type peer struct {
-	s       *Swarm
-	id      identity.NodeID
-	member  bool               // else it is called when there is need
-	cancel  context.CancelFunc // set by start
-	loops   sync.WaitGroup
-	queue   chan *call
-	wake    chan struct{} // someone needs it: don't wait out the backoff
-	catchUp chan struct{} // look at its log now
-	tailed  atomic.Bool   // its log was read to the end since the start
-	tailing chan struct{} // holds a token while its log is read
-	tails   atomic.Uint64 // how many readings have begun
+	s          *Swarm
+	id         identity.NodeID
+	member     bool               // else it is called when there is need
+	cancel     context.CancelFunc // set by start
+	loops      sync.WaitGroup
+	queue      chan *call
+	wake       chan struct{} // someone needs it: don't wait out the backoff
+	lookNow    chan struct{} // compare with it now
+	reconciled atomic.Bool   // it was compared with to the end since the start
+	comparing  chan struct{} // holds a token during a round
+	rounds     atomic.Uint64 // how many have begun
 
 	// mu guards down and bytes, and orders send against failQueued.
 	mu     sync.Mutex
 	down   bool // neither connected nor connecting
 	bytes  int  // waiting in queue
-	missed bool // a change was not sent: tell it to look at our log
+	missed bool // a change was not sent: tell it to compare
 
 	// served are the streams on which it calls us, oldest first; under mu.
 	served []io.Closer
@@ -80,10 +80,10 @@ func (p *peer) servedOut(c io.Closer) {
 func newPeer(s *Swarm, id identity.NodeID, member bool) *peer {
 	return &peer{
 		s: s, id: id, member: member,
-		queue:   make(chan *call, peerQueue),
-		wake:    make(chan struct{}, 1),
-		catchUp: make(chan struct{}, 1),
-		tailing: make(chan struct{}, 1),
+		queue:     make(chan *call, peerQueue),
+		wake:      make(chan struct{}, 1),
+		lookNow:   make(chan struct{}, 1),
+		comparing: make(chan struct{}, 1),
 	}
 }
 
@@ -92,7 +92,7 @@ func (p *peer) start(ctx context.Context) {
 	ctx, p.cancel = context.WithCancel(ctx)
 	p.loops.Go(func() { p.run(ctx) })
 	if p.member {
-		p.loops.Go(func() { p.catchUpLoop(ctx) })
+		p.loops.Go(func() { p.reconcileLoop(ctx) })
 	}
 }
 
@@ -156,7 +156,7 @@ func (p *peer) ask(ctx context.Context, op opcode, body []byte) ([]byte, error) 
 	}
 }
 
-func (p *peer) catchUpSoon() { signal(p.catchUp) }
+func (p *peer) lookSoon() { signal(p.lookNow) }
 
 func signal(c chan struct{}) {
 	select {

@@ -22,12 +22,12 @@ const protocolVersion = 1
 type opcode uint8
 
 const (
-	opPut    opcode = 1 // a change with a Put → a receipt
-	opOpen   opcode = 2 // a change with an Open → nothing
-	opDelete opcode = 3 // a change with a Delete → nothing
-	opLog    opcode = 4 // logQuery → logPage
-	opGet    opcode = 5 // references → records
-	opNudge  opcode = 6 // nothing → nothing: "look at my log"
+	opPut       opcode = 1 // a change with a Put → a receipt
+	opOpen      opcode = 2 // a change with an Open → nothing
+	opDelete    opcode = 3 // a change with a Delete → nothing
+	opGet       opcode = 5 // references → records
+	opNudge     opcode = 6 // nothing → nothing: "compare with me"
+	opReconcile opcode = 7 // reconcileCall → answers
 )
 
 const (
@@ -35,7 +35,6 @@ const (
 	helloBody = 1 + 2*identity.NodeIDSize + 8
 	helloSize = helloBody + suite.SignatureSize
 	refSize   = 1 + 32 + 32
-	entrySize = 8 + refSize + 8
 )
 
 // hello shows who opens a peer stream. The link vouches for the node already;
@@ -103,66 +102,6 @@ func parseChange(b []byte) (k keeperSet, request []byte, err error) {
 	r.Fixed(k[:])
 	request = r.Rest()
 	return k, request, protocol("change", r.Finish())
-}
-
-// logQuery asks for entries after seq, as counted in an incarnation.
-type logQuery struct {
-	incarnation, since uint64
-	limit              uint16
-}
-
-func (q logQuery) encode() []byte {
-	b := wire.AppendUint64(wire.AppendUint64(nil, q.incarnation), q.since)
-	return wire.AppendUint16(b, q.limit)
-}
-
-func parseLogQuery(b []byte) (q logQuery, err error) {
-	r := wire.NewReader(b)
-	q = logQuery{r.Uint64(), r.Uint64(), r.Uint16()}
-	return q, protocol("log query", r.Finish())
-}
-
-// logPage is a piece of a member's replication log.
-type logPage struct {
-	incarnation, next uint64
-	more              bool
-	entries           []store.LogEntry
-}
-
-func (p logPage) encode() []byte {
-	b := make([]byte, 0, 8+8+1+2+len(p.entries)*entrySize)
-	b = wire.AppendUint64(wire.AppendUint64(b, p.incarnation), p.next)
-	more := byte(0)
-	if p.more {
-		more = 1
-	}
-	b = wire.AppendUint16(append(b, more), uint16(len(p.entries)))
-	for _, e := range p.entries {
-		b = ref{e.Kind, e.Address, e.Ref}.append(wire.AppendUint64(b, e.Seq))
-		b = wire.AppendUint64(b, e.Expiry)
-	}
-	return b
-}
-
-func parseLogPage(b []byte) (p logPage, err error) {
-	r := wire.NewReader(b)
-	p.incarnation, p.next = r.Uint64(), r.Uint64()
-	more := r.Uint8()
-	n := int(r.Uint16())
-	if n > logEntries || more > 1 {
-		return logPage{}, protocol("log page", wire.ErrTooLong)
-	}
-	p.more = more == 1
-	for range n {
-		e := store.LogEntry{Seq: r.Uint64()}
-		x := readRef(r)
-		e.Kind, e.Address, e.Ref, e.Expiry = x.kind, x.address, x.ref, r.Uint64()
-		if r.Err() != nil {
-			break
-		}
-		p.entries = append(p.entries, e)
-	}
-	return p, protocol("log page", r.Finish())
 }
 
 // ref names a record of the replicated store.

@@ -60,15 +60,35 @@ func TestCountsAreBounded(t *testing.T) {
 	if _, err := parseRecords(many); !errors.Is(err, ErrProtocol) {
 		t.Errorf("records: %v", err)
 	}
-	if _, err := parseLogPage(append(make([]byte, 17), many...)); !errors.Is(err, ErrProtocol) {
-		t.Errorf("log page: %v", err)
+	huge := append(make([]byte, 10), 0xff)
+	if _, err := parseReconcileCall(huge); !errors.Is(err, ErrProtocol) {
+		t.Errorf("reconcile call: %v", err)
+	}
+	ids := append(append(make([]byte, 10), 1, queryList, 0, 1, 0xff), many...)
+	if _, err := parseReconcileCall(ids); !errors.Is(err, ErrProtocol) {
+		t.Errorf("short ids: %v", err)
+	}
+	for name, in := range map[string][]byte{
+		"answers": {0xff}, "parts": {1, answerParts, 0xff}, "names": append([]byte{1, answerNames, 0}, many...), "kind": {1, 9},
+	} {
+		if _, err := parseAnswers(in); !errors.Is(err, ErrProtocol) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
-func testEntries() []store.LogEntry {
-	return []store.LogEntry{
-		{Seq: 3, Kind: store.KindGrant, Address: [32]byte{1}, Ref: [32]byte{2}, Expiry: 9},
-		{Seq: 5, Kind: store.KindEnvelope, Address: [32]byte{3}, Ref: [32]byte{4}, Expiry: 8},
+func testCall() reconcileCall {
+	return reconcileCall{section: 3, salt: [8]byte{1, 2, 3, 4, 5, 6, 7, 8}, queries: []query{
+		{mode: queryCompare, lo: store.After(1_800_000_000), hi: store.End, fingerprint: [16]byte{9}},
+		{mode: queryList, lo: store.First, hi: "\x01\x02", ids: [][4]byte{{1, 2, 3, 4}, {5, 6, 7, 8}}},
+	}}
+}
+
+func testAnswers() []answer {
+	return []answer{
+		{kind: answerSame},
+		{kind: answerParts, parts: []part{{"\x01", 7, [16]byte{1}}, {store.End, 8, [16]byte{2}}}},
+		{kind: answerNames, upTo: store.End, names: []store.Name{{Expiry: 9, Kind: store.KindGrant, Address: [32]byte{1}, Ref: [32]byte{2}}}},
 	}
 }
 
@@ -79,8 +99,8 @@ func FuzzPeer(f *testing.F) {
 	f.Add(encodeHello(testKey(1), identity.NodeID{2}, testTime))
 	f.Add(encodeCall(opPut, 7, []byte("body")))
 	f.Add(encodeChange(keeperSet{1}, []byte("request")))
-	f.Add(logQuery{1, 2, 3}.encode())
-	f.Add(logPage{1, 2, true, testEntries()}.encode())
+	f.Add(testCall().encode())
+	f.Add(encodeAnswers(testAnswers()))
 	f.Add(encodeRefs(refs))
 	f.Add(encodeRecords([][]byte{[]byte("record"), nil}))
 	f.Fuzz(func(t *testing.T, in []byte) {
@@ -96,11 +116,11 @@ func FuzzPeer(f *testing.F) {
 		if k, req, err := parseChange(in); err == nil {
 			same("change", encodeChange(k, req))
 		}
-		if q, err := parseLogQuery(in); err == nil {
-			same("log query", q.encode())
+		if c, err := parseReconcileCall(in); err == nil {
+			same("reconcile call", c.encode())
 		}
-		if p, err := parseLogPage(in); err == nil {
-			same("log page", p.encode())
+		if a, err := parseAnswers(in); err == nil {
+			same("answers", encodeAnswers(a))
 		}
 		if x, err := parseRefs(in); err == nil {
 			same("references", encodeRefs(x))

@@ -126,13 +126,13 @@ func (ps *peerStream) handle(ctx context.Context, op opcode, body []byte) ([]byt
 	switch op {
 	case opPut, opOpen, opDelete:
 		return ps.change(ctx, op, body)
-	case opLog:
-		return ps.s.serveLog(body)
 	case opGet:
 		return ps.s.serveGet(body)
 	case opNudge:
-		ps.p.catchUpSoon()
+		ps.p.lookSoon()
 		return nil, nil
+	case opReconcile:
+		return ps.s.serveReconcile(body)
 	default:
 		return nil, fmt.Errorf("call %d: %w", op, ErrProtocol)
 	}
@@ -170,23 +170,6 @@ func (ps *peerStream) change(ctx context.Context, op opcode, body []byte) ([]byt
 		return nil, err
 	}
 	return r.Encode(), nil
-}
-
-func (s *Swarm) serveLog(body []byte) ([]byte, error) {
-	q, err := parseLogQuery(body)
-	if err != nil {
-		return nil, err
-	}
-	st := s.cfg.Store
-	if q.incarnation != st.Incarnation() {
-		q.since = 0
-	}
-	p := logPage{incarnation: st.Incarnation()}
-	p.entries, p.next, p.more, err = st.Log(q.since, min(int(q.limit), logEntries))
-	if err != nil {
-		return nil, err
-	}
-	return p.encode(), nil
 }
 
 func (s *Swarm) serveGet(body []byte) ([]byte, error) {

@@ -124,7 +124,9 @@ func (s *Swarm) put(ctx context.Context, v *view, r *mailbox.Put) (mailbox.Respo
 	_, err := s.cfg.Store.Check(e)
 	if errors.Is(err, store.ErrNotOpen) {
 		// The majority that has its opening need not include this member yet.
-		s.refresh(ctx, v)
+		if !s.refresh(ctx, v) {
+			return nil, mailbox.ErrBusy
+		}
 		_, err = s.cfg.Store.Check(e)
 	}
 	switch {
@@ -179,12 +181,15 @@ func (s *Swarm) fetch(v *view, r *mailbox.Fetch) (mailbox.Response, error) {
 
 func (s *Swarm) delete(ctx context.Context, v *view, r *mailbox.Delete) (mailbox.Response, error) {
 	d := tombstoneOf(r)
-	// Ask first: whoever opened no mailbox has nothing to delete, and its
-	// tombstones would be room that nobody worked for.
-	_, _, err := s.cfg.Store.Mailbox(d.Address)
+	// Ask first: whoever opened no mailbox has nothing to delete, its tombstones
+	// would be room that nobody worked for, and one that ends too soon must not
+	// reach the others.
+	err := s.cfg.Store.CheckDelete(&d)
 	if errors.Is(err, store.ErrNotOpen) {
-		s.refresh(ctx, v)
-		_, _, err = s.cfg.Store.Mailbox(d.Address)
+		if !s.refresh(ctx, v) {
+			return nil, mailbox.ErrBusy
+		}
+		err = s.cfg.Store.CheckDelete(&d)
 	}
 	switch {
 	case errors.Is(err, store.ErrNotOpen):

@@ -32,7 +32,7 @@ func (ss *session) run(ctx context.Context) error {
 	broken := make(chan error, 1)
 	go func() { broken <- ss.read() }() // ended by cutting rwc, awaited below
 	p := ss.p
-	p.catchUpSoon()
+	p.lookSoon()
 	p.takeMissed()
 	err := ss.write(nudge())
 	ticker := time.NewTicker(callTimeout / 5)

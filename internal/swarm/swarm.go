@@ -74,9 +74,9 @@ type Config struct {
 	Metrics prometheus.Registerer // nil: none
 	// WorkBits is the price quoted and demanded; 0: mailbox.DefaultWorkBits.
 	WorkBits uint8
-	// CatchUpEvery is how often a member looks at the others' logs; 0: the
+	// ReconcileEvery is how often a member compares with the others; 0: the
 	// default of spec/swarm.md §3.
-	CatchUpEvery time.Duration
+	ReconcileEvery time.Duration
 }
 
 // Swarm is one member. Lock order: no mutex of this package is held while
@@ -92,6 +92,8 @@ type Swarm struct {
 	metrics  *metrics
 	slots    chan struct{} // requests in work
 	stall    time.Duration // writeStall, but in tests
+	turn     chan struct{} // holds a token during a round of reconciliation
+	refusals refusals
 
 	// ctx ends when the member closes; everything it started waits on wg.
 	ctx    context.Context
@@ -118,6 +120,7 @@ func New(cfg Config) (*Swarm, error) {
 		},
 		slots:   make(chan struct{}, maxRequests),
 		stall:   writeStall,
+		turn:    make(chan struct{}, 1),
 		streams: make(map[io.Closer]struct{}),
 	}
 	s.members.s = s
@@ -148,8 +151,8 @@ func (cfg Config) withDefaults() Config {
 	if cfg.WorkBits == 0 {
 		cfg.WorkBits = mailbox.DefaultWorkBits
 	}
-	if cfg.CatchUpEvery == 0 {
-		cfg.CatchUpEvery = catchUpEvery
+	if cfg.ReconcileEvery == 0 {
+		cfg.ReconcileEvery = reconcileEvery
 	}
 	return cfg
 }
@@ -157,7 +160,7 @@ func (cfg Config) withDefaults() Config {
 // Run lets the member work until ctx ends or its store fails, and then closes
 // it. It returns nil for the first and the failure for the second.
 func (s *Swarm) Run(ctx context.Context) error {
-	if !s.start(s.receipts.run, s.renewKeys, s.maintain, s.members.follow) {
+	if !s.start(s.receipts.run, s.renewKeys, s.maintain, s.members.follow, s.followSections) {
 		return ErrClosed
 	}
 	var err error
@@ -237,6 +240,8 @@ func storeError(err error) error {
 		{store.ErrTooLarge, mailbox.ErrTooLarge},
 		{store.ErrClosed, mailbox.ErrBusy},
 		{store.ErrAway, mailbox.ErrBusy},
+		{store.ErrNotReady, mailbox.ErrBusy},
+		{store.ErrBusy, mailbox.ErrBusy},
 		{context.Canceled, mailbox.ErrBusy},
 		{context.DeadlineExceeded, mailbox.ErrBusy},
 	} {

@@ -16,7 +16,6 @@ import (
 	"sotto/internal/identity"
 	"sotto/internal/mailbox"
 	"sotto/internal/suite"
-	"sotto/internal/swarm/store"
 	"sotto/internal/wire"
 )
 
@@ -450,41 +449,6 @@ func TestPeerStreamsAreBounded(t *testing.T) {
 	_ = must(last.Write(wire.AppendVec32(nil, encodeCall(opNudge, 2, nil))))
 	if _, err := wire.ReadFrame(last, maxPeerFrame); err != nil {
 		t.Errorf("the newest stream: %v", err)
-	}
-}
-
-// TestLogInCirclesIsLeft tails a member whose log has no end.
-func TestLogInCirclesIsLeft(t *testing.T) {
-	w := newWorld(t, 5)
-	s := w.nodes[0].swarm
-	entry := store.LogEntry{Seq: 1, Kind: store.KindEnvelope, Expiry: 1}
-	for name, page := range map[string]func(n uint64) logPage{
-		"the same again":  func(uint64) logPage { return logPage{incarnation: 7, next: 1} },
-		"ever new begins": func(n uint64) logPage { return logPage{incarnation: n, next: 1} },
-	} {
-		p := newPeer(s, identity.NodeID{9}, true)
-		ctx, cancel := context.WithCancel(context.Background())
-		answered := make(chan struct{})
-		go func() {
-			defer close(answered)
-			for n := uint64(1); ; n++ {
-				select {
-				case c := <-p.queue:
-					out := page(n)
-					out.more, out.entries = true, []store.LogEntry{entry}
-					c.done(out.encode(), nil)
-				case <-ctx.Done():
-					return
-				}
-			}
-		}()
-		limit, stop := context.WithTimeout(ctx, patience)
-		if err := p.tail(limit); !errors.Is(err, ErrProtocol) {
-			t.Errorf("%s: %v", name, err)
-		}
-		stop()
-		cancel()
-		<-answered
 	}
 }
 

@@ -32,8 +32,8 @@ func vectors() []vector {
 		v("call: put, id 7, body 010203", encodeCall(opPut, 7, []byte{1, 2, 3})),
 		v("reply: done, id 7, body 04", encodeCall(codeDone, 7, []byte{4})),
 		v("change: among the keys with seeds 01×32 and 02×32, request 010203", encodeChange(keepersOf(testKeepers()), []byte{1, 2, 3})),
-		v("log query: incarnation 1, since 2, limit 3", logQuery{1, 2, 3}.encode()),
-		v("log page: incarnation 1, next 5, more, two entries", logPage{1, 5, true, testEntries()}.encode()),
+		v("reconcile call: section 3, salt 01..08, a comparison from 1800000001 to the end and a list of two", testCall().encode()),
+		v("answers: the same, two parts, one name", encodeAnswers(testAnswers())),
 		v("references: an envelope and a tombstone", encodeRefs(refs)),
 		v("records: aabb, and one that is gone", encodeRecords([][]byte{{0xaa, 0xbb}, nil})),
 	}

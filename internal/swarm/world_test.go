@@ -123,7 +123,7 @@ func newWorldOn(t testing.TB, nodes int, storage func(int) (vfs.FS, string)) *wo
 		}
 	})
 	for _, n := range w.nodes {
-		eventually(t, "all members to know one another's logs", func() bool { return errors.Is(n.swarm.view().notOpen(), mailbox.ErrNotOpen) })
+		eventually(t, "all members to have compared", func() bool { return errors.Is(n.swarm.view().notOpen(), mailbox.ErrNotOpen) })
 	}
 	return w
 }
@@ -213,7 +213,7 @@ func (n *node) make() {
 	n.reg = prometheus.NewRegistry()
 	s, err := New(Config{
 		Identity: n.key, Directory: n.live, Store: st, Peers: n,
-		Now: n.w.now, Metrics: n.reg, WorkBits: testBits, CatchUpEvery: time.Hour,
+		Now: n.w.now, Metrics: n.reg, WorkBits: testBits, ReconcileEvery: time.Hour,
 		Logger: slog.New(slog.NewTextHandler(&n.w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

@@ -60,25 +60,24 @@ func traits(key, value []byte, quotes map[string][]byte) (addr mailbox.Address, 
 		v.skip(4 * 8) // next sequence, bytes granted and used, expiry
 	case 'i':
 		k.fixed(addr[:])
-		k.skip(8)         // sequence
-		v.keep(32)        // digest
-		v.skip(8 + 4 + 8) // expiry, size, place in the log
+		k.skip(8)     // sequence
+		v.keep(32)    // digest
+		v.skip(8 + 4) // expiry, size
 	case 'd':
 		k.fixed(addr[:])
 		k.keep(32)          // digest
 		if v.uint(8) == 0 { // sequence; 0 is a deleted one's
-			v.keep(32)    // tombstone
 			v.skip(2 * 8) // expiry, the envelope's own expiry
 		}
 	case 'g':
 		k.fixed(addr[:])
 		k.keep(32)      // id
-		v.skip(3*8 + 4) // place in the log, bytes, expiry, length
+		v.skip(2*8 + 4) // bytes, expiry, length
 		v.open()
 	case 't':
 		k.fixed(addr[:])
-		k.keep(32)    // id
-		v.skip(2 * 8) // place in the log, expiry
+		k.keep(32) // id
+		v.skip(8)  // expiry
 		v.digests()
 		v.skip(4)
 		v.delete()
@@ -91,17 +90,15 @@ func traits(key, value []byte, quotes map[string][]byte) (addr mailbox.Address, 
 		v.put()
 		v.skip(1) // version of the envelope
 		v.keep(len(v.b))
-	case 'l':
-		k.skip(8)
-		v.skip(1) // kind
-		v.fixed(addr[:])
-		v.keep(32)
-		v.skip(8)
 	case 'x':
 		k.skip(8 + 1) // expiry, kind
 		k.fixed(addr[:])
 		k.keep(32)
-	case 'b', 'p', 's': // deleted hours, the other members, the whole store
+	case 'y':
+		k.skip(8) // expiry
+		k.fixed(addr[:])
+		k.keep(32)
+	case 'b', 's': // deleted hours, the whole store
 		return addr, nil, nil
 	default:
 		return addr, nil, fmt.Errorf("unknown table %q", table)

@@ -30,7 +30,8 @@ type Envelope struct {
 }
 
 // Tombstone deletes envelopes for good, also ones that arrive later. It is kept
-// until Expiry or until the last of its envelopes has expired here.
+// until Expiry, at every member alike; what it deleted stays deleted here until
+// it would have expired itself (spec/swarm.md §5.3).
 type Tombstone struct {
 	Address Address
 	ID      Ref
@@ -84,8 +85,8 @@ func (t *tx) grant(g Grant, generation uint64) error {
 	m.granted = max(m.granted, g.Bytes)
 	m.expiry = max(m.expiry, g.Expiry)
 	t.set(keyMailbox(g.Address), m.encode())
-	seq := t.log(KindGrant, g.Address, g.ID, g.Expiry)
-	t.set(keyGrant(g.Address, g.ID), grantRow{log: seq, bytes: g.Bytes, expiry: g.Expiry, proof: g.Proof}.encode())
+	t.record(Name{g.Expiry, KindGrant, g.Address, g.ID})
+	t.set(keyGrant(g.Address, g.ID), grantRow{bytes: g.Bytes, expiry: g.Expiry, proof: g.Proof}.encode())
 	return nil
 }
 
@@ -128,7 +129,7 @@ func (t *tx) put(e *Envelope) (Stored, error) {
 	size := uint64(len(e.Bytes))
 	m.nextSeq = max(m.nextSeq, t.st.opened<<seqBits|1)
 	x := indexRow{digest: e.Digest, expiry: e.Expiry, size: uint32(size)}
-	x.log = t.log(KindEnvelope, e.Address, e.Digest, e.Expiry)
+	t.record(Name{e.Expiry, KindEnvelope, e.Address, e.Digest})
 	t.set(keyEnvelope(e.Expiry, e.Address, m.nextSeq), encodeEnvelopeRow(e))
 	t.set(keyIndex(e.Address, m.nextSeq), x.encode())
 	t.set(keyDigest(e.Address, e.Digest), digestRow{seq: m.nextSeq}.encode())
@@ -140,11 +141,15 @@ func (t *tx) put(e *Envelope) (Stored, error) {
 	return Stored{Fresh: true}, nil
 }
 
-// repeated answers for an envelope that is known already.
+// repeated answers for an envelope that is known already. One that a tombstone
+// kept away before it was seen stays deleted as long as it may be offered.
 func (t *tx) repeated(row digestRow, e *Envelope) (Stored, error) {
 	if row.seq == 0 {
 		if row.was != 0 && row.was != e.Expiry {
 			return Stored{}, ErrConflict // as it would be if it were still here
+		}
+		if row.was == 0 && e.Expiry > row.expiry {
+			t.refuse(e.Address, e.Digest, digestRow{expiry: row.expiry, was: e.Expiry})
 		}
 		return Stored{Deleted: true}, nil
 	}
@@ -153,6 +158,15 @@ func (t *tx) repeated(row digestRow, e *Envelope) (Stored, error) {
 		err = ErrConflict
 	}
 	return Stored{}, err
+}
+
+// refuse writes a marker that lasts as long as its tombstone and its envelope.
+func (t *tx) refuse(a Address, d Digest, row digestRow) {
+	if row.was > row.expiry {
+		row.expiry = row.was
+		t.set(keyMarker(row.expiry, a, d), nil) // no tombstone's end takes it away
+	}
+	t.set(keyDigest(a, d), row.encode())
 }
 
 func (t *tx) room(m mailboxRow, e *Envelope) error {
@@ -179,7 +193,8 @@ func (s *Store) room(m mailboxRow, e *Envelope, stored uint64, low bool) error {
 
 // Delete records a tombstone and takes its envelopes away. It returns once that
 // is on disk; their bytes leave the files with the next Purge. It returns
-// ErrNotOpen or ErrQuota when there is no room for the tombstone.
+// ErrNotOpen or ErrQuota when there is no room for the tombstone, and
+// ErrTooLate, unless it is a copy, when one of its envelopes expires after it.
 func (s *Store) Delete(ctx context.Context, d Tombstone) error {
 	if len(d.Digests) > MaxTombstoneDigests || len(d.Proof) > MaxProof {
 		return ErrTooLarge
@@ -198,25 +213,9 @@ func (t *tx) bury(d Tombstone) error {
 	if err != nil {
 		return err
 	}
-	expiry, freed := d.Expiry, map[uint64]uint64{}
-	rows := make([]digestRow, len(d.Digests))
-	for i, dg := range d.Digests {
-		row, err := t.digest(d.Address, dg)
-		if errors.Is(err, ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		rows[i] = row
-		if row.seq != 0 {
-			x, err := t.index(d.Address, row.seq)
-			if err != nil {
-				return err
-			}
-			expiry, rows[i].was = max(expiry, x.expiry), x.expiry
-			freed[row.seq] = uint64(x.size)
-		}
+	rows, freed, err := t.buried(&d)
+	if err != nil {
+		return err
 	}
 	if !d.fits(m, freed) {
 		return ErrQuota
@@ -227,14 +226,39 @@ func (t *tx) bury(d Tombstone) error {
 		if rows[i].seq != 0 {
 			t.remove(d.Address, rows[i].seq)
 		}
-		// The tombstone that lasts longest keeps the digest.
-		if rows[i].seq != 0 || rows[i].expiry <= expiry {
-			t.set(keyDigest(d.Address, dg), digestRow{tombstone: d.ID, expiry: expiry, was: rows[i].was}.encode())
-		}
+		t.refuse(d.Address, dg, digestRow{expiry: max(d.Expiry, rows[i].expiry), was: rows[i].was})
 	}
-	seq := t.log(KindTombstone, d.Address, d.ID, expiry)
-	t.set(keyTombstone(d.Address, d.ID), tombstoneRow{log: seq, expiry: expiry, digests: d.Digests, proof: d.Proof}.encode())
+	t.record(Name{d.Expiry, KindTombstone, d.Address, d.ID})
+	t.set(keyTombstone(d.Address, d.ID), tombstoneRow{expiry: d.Expiry, digests: d.Digests, proof: d.Proof}.encode())
 	return nil
+}
+
+// buried returns what is known of a tombstone's digests, and the size of each
+// envelope that it frees.
+func (t *tx) buried(d *Tombstone) (rows []digestRow, freed map[uint64]uint64, err error) {
+	rows, freed = make([]digestRow, len(d.Digests)), map[uint64]uint64{}
+	for i, dg := range d.Digests {
+		row, err := t.digest(d.Address, dg)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		if rows[i] = row; row.seq == 0 {
+			continue
+		}
+		x, err := t.index(d.Address, row.seq)
+		if err != nil {
+			return nil, nil, err
+		}
+		if x.expiry > d.Expiry && !d.Replica {
+			return nil, nil, ErrTooLate
+		}
+		rows[i].was = x.expiry
+		freed[row.seq] = uint64(x.size)
+	}
+	return rows, freed, nil
 }
 
 // fits reports whether there is room for a tombstone once what it deletes is
@@ -262,7 +286,7 @@ func (t *tx) remove(a Address, seq uint64) {
 	t.del(keyEnvelope(x.expiry, a, seq))
 	t.del(keyIndex(a, seq))
 	t.del(keyDigest(a, x.digest))
-	t.unlog(x.log, KindEnvelope, a, x.digest, x.expiry)
+	t.forget(Name{x.expiry, KindEnvelope, a, x.digest})
 	t.mark(x.expiry)
 	t.st.envelopes--
 	t.st.bytes -= uint64(x.size)

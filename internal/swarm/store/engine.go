@@ -1,10 +1,8 @@
 package store
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -100,9 +98,7 @@ func (s *Store) loadState() error {
 	v, err := getCopy(s.db, keyState)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		if s.state, err = s.newState(); err != nil {
-			return err
-		}
+		s.state = state{}
 	case err != nil:
 		return err
 	default:
@@ -114,14 +110,6 @@ func (s *Store) loadState() error {
 		return nil
 	}
 	return s.stamp()
-}
-
-func (s *Store) newState() (state, error) {
-	var b [8]byte
-	if _, err := io.ReadFull(s.rand, b[:]); err != nil {
-		return state{}, fmt.Errorf("store: draw incarnation: %w", err)
-	}
-	return state{incarnation: binary.BigEndian.Uint64(b[:]), nextLog: 1}, nil
 }
 
 // stamp gives this opening a number above all earlier ones. Sequences begin
@@ -141,7 +129,7 @@ func parseState(v []byte) (state, error) {
 	if version := r.Uint8(); r.Err() == nil && version != formatVersion {
 		return state{}, fmt.Errorf("%w: %d, this program knows %d", ErrVersion, version, formatVersion)
 	}
-	st := state{r.Uint64(), r.Uint64(), r.Uint64(), r.Uint64(), r.Uint64()}
+	st := state{r.Uint64(), r.Uint64(), r.Uint64()}
 	if err := r.Finish(); err != nil {
 		return state{}, fmt.Errorf("store: state row: %w", ErrCorrupt)
 	}

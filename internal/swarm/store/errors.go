@@ -26,6 +26,12 @@ var (
 	ErrTooLarge = errors.New("store: record too large")
 	// ErrConflict is returned for an envelope that is here with another expiry.
 	ErrConflict = errors.New("store: envelope is here with another expiry")
+	// ErrNotReady is returned while the summaries are being made.
+	ErrNotReady = errors.New("store: summaries are being made")
+	// ErrBusy is returned for a question that would read too many rows.
+	ErrBusy = errors.New("store: question reads too many rows")
+	// ErrOrder is returned for bounds that are not in order.
+	ErrOrder = errors.New("store: bounds out of order")
 	// ErrNotFound is returned for a record that is not (or no longer) here.
 	ErrNotFound = errors.New("store: no such record")
 )

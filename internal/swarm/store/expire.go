@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -19,81 +20,126 @@ const deletionPoll = 20 * time.Millisecond
 // how many envelopes that were. Their bytes leave the files with Purge.
 func (s *Store) ExpireBefore(ctx context.Context, now uint64) (int, error) {
 	total := 0
-	for {
-		var rows, envelopes int
-		err := s.do(ctx, &op{bytes: groupMaxBytes, run: func(t *tx) (err error) {
-			rows, envelopes, err = t.expire(now)
-			return err
-		}})
-		total += envelopes
-		if err != nil || rows < expireChunk {
-			return total, err
+	for _, step := range []func(*tx, uint64) (rows, envelopes int, err error){(*tx).expire, (*tx).expireMarkers} {
+		for more := true; more; {
+			var rows, envelopes int
+			err := s.do(ctx, &op{bytes: groupMaxBytes, run: func(t *tx) (err error) {
+				rows, envelopes, err = step(t, now)
+				return err
+			}})
+			total += envelopes
+			if err != nil {
+				return total, err
+			}
+			more = rows == expireChunk
 		}
 	}
+	return total, nil
 }
 
-func (t *tx) expire(now uint64) (rows, envelopes int, err error) {
-	it, err := t.b.NewIter(&pebble.IterOptions{LowerBound: []byte{tabExpiry}, UpperBound: upper(keyExpiry(now, 0, Address{}, Ref{})[:9])})
+// due returns the first keys of a table whose keys begin with an expiry, of
+// those at now or before.
+func (t *tx) due(table byte, now uint64) ([][]byte, error) {
+	to := []byte{table + 1}
+	if now != noExpiry {
+		to = binary.BigEndian.AppendUint64([]byte{table}, now+1)
+	}
+	it, err := t.b.NewIter(&pebble.IterOptions{LowerBound: []byte{table}, UpperBound: to})
 	if err != nil {
-		return 0, 0, fmt.Errorf("store: iterate: %w", err)
+		return nil, fmt.Errorf("store: iterate: %w", err)
 	}
 	var keys [][]byte
 	for ok := it.First(); ok && len(keys) < expireChunk; ok = it.Next() {
 		keys = append(keys, append([]byte(nil), it.Key()...))
 	}
 	if err := errors.Join(it.Error(), it.Close()); err != nil {
-		return 0, 0, fmt.Errorf("store: iterate: %w", err)
+		return nil, fmt.Errorf("store: iterate: %w", err)
+	}
+	return keys, nil
+}
+
+func (t *tx) expire(now uint64) (rows, envelopes int, err error) {
+	keys, err := t.due(tabRecord, now)
+	if err != nil {
+		return 0, 0, err
 	}
 	for _, k := range keys {
-		expiry, kind, a, ref, err := parseKeyExpiry(k)
+		n, err := parseKeyRecord(k)
 		if err != nil {
-			return 0, 0, ErrCorrupt
+			return 0, 0, err
 		}
-		if t.expireOne(expiry, kind, a, ref) {
+		if t.expireOne(n) {
 			envelopes++
 		}
-		t.del(k)
+		t.del(k) // whatever was found: expiry ends
 	}
 	return len(keys), envelopes, t.err
 }
 
-func (t *tx) expireOne(expiry uint64, kind Kind, a Address, ref Ref) (envelope bool) {
-	switch kind {
+func (t *tx) expireOne(n Name) (envelope bool) {
+	switch n.Kind {
 	case KindEnvelope:
-		if row, err := t.digest(a, ref); err == nil && row.seq != 0 {
-			t.remove(a, row.seq)
+		if row, err := t.digest(n.Address, n.Ref); err == nil && row.seq != 0 {
+			t.remove(n.Address, row.seq)
 			return true
 		}
 	case KindGrant:
-		t.expireGrant(expiry, a, ref)
+		if v, err := t.get(keyGrant(n.Address, n.Ref)); err == nil {
+			t.expireGrant(n, v)
+			return false
+		}
 	case KindTombstone:
-		t.expireTombstone(expiry, a, ref)
+		if v, err := t.get(keyTombstone(n.Address, n.Ref)); err == nil {
+			t.expireTombstone(n, v)
+			return false
+		}
 	}
+	t.forget(n) // a name without a record
 	return false
 }
 
-func (t *tx) expireGrant(expiry uint64, a Address, id Ref) {
-	v, err := t.get(keyGrant(a, id))
+// expireMarkers takes away markers that outlived their tombstones.
+func (t *tx) expireMarkers(now uint64) (rows, envelopes int, err error) {
+	keys, err := t.due(tabMarker, now)
 	if err != nil {
-		return
+		return 0, 0, err
 	}
-	g, err := parseGrantRow(v)
-	if err != nil {
+	for _, k := range keys {
+		expiry, a, d, err := parseKeyMarker(k)
+		if err != nil {
+			return 0, 0, err
+		}
+		t.unmark(a, d, expiry)
+		t.del(k)
+		t.mark(expiry)
+	}
+	return len(keys), 0, t.err
+}
+
+// unmark takes a marker away, unless it is to last longer.
+func (t *tx) unmark(a Address, d Digest, until uint64) {
+	if row, err := t.digest(a, d); err == nil && row.seq == 0 && row.expiry <= until {
+		t.del(keyDigest(a, d))
+	}
+}
+
+func (t *tx) expireGrant(n Name, row []byte) {
+	if _, err := parseGrantRow(row); err != nil {
 		t.fail(err)
 		return
 	}
-	t.del(keyGrant(a, id))
-	t.unlog(g.log, KindGrant, a, id, expiry)
-	t.mark(expiry)
-	m, err := t.mailbox(a)
+	t.del(keyGrant(n.Address, n.Ref))
+	t.forget(n)
+	t.mark(n.Expiry)
+	m, err := t.mailbox(n.Address)
 	if err != nil {
 		return
 	}
-	if m.granted, m.expiry = t.largest(a); m.granted == 0 {
-		t.del(keyMailbox(a)) // its last grant: no envelope outlives it
+	if m.granted, m.expiry = t.largest(n.Address); m.granted == 0 {
+		t.del(keyMailbox(n.Address)) // its last grant: no envelope outlives it
 		return
 	}
-	t.set(keyMailbox(a), m.encode())
+	t.set(keyMailbox(n.Address), m.encode())
 }
 
 // largest looks through the grants that a mailbox has left.
@@ -113,27 +159,21 @@ func (t *tx) largest(a Address) (bytes, expiry uint64) {
 	return bytes, expiry
 }
 
-func (t *tx) expireTombstone(expiry uint64, a Address, id Ref) {
-	v, err := t.get(keyTombstone(a, id))
-	if err != nil {
-		return
-	}
+func (t *tx) expireTombstone(n Name, v []byte) {
 	row, err := parseTombstoneRow(v)
 	if err != nil {
 		t.fail(err)
 		return
 	}
 	for _, d := range row.digests {
-		if dr, err := t.digest(a, d); err == nil && dr.seq == 0 && dr.tombstone == id {
-			t.del(keyDigest(a, d))
-		}
+		t.unmark(n.Address, d, n.Expiry)
 	}
-	t.del(keyTombstone(a, id))
-	t.unlog(row.log, KindTombstone, a, id, expiry)
-	t.mark(expiry)
-	if m, err := t.mailbox(a); err == nil {
+	t.del(keyTombstone(n.Address, n.Ref))
+	t.forget(n)
+	t.mark(n.Expiry)
+	if m, err := t.mailbox(n.Address); err == nil {
 		m.used -= min(m.used, tombstoneCost(len(row.digests), len(row.proof)))
-		t.set(keyMailbox(a), m.encode())
+		t.set(keyMailbox(n.Address), m.encode())
 	}
 }
 
@@ -219,7 +259,7 @@ type keyRange struct{ from, to []byte }
 // of envelopes, neighbours together.
 func ranges(dirty []dirtyBucket) []keyRange {
 	var out []keyRange
-	for _, table := range []byte{tabDigest, tabGrant, tabIndex, tabLog, tabMailbox, tabTombstone, tabExpiry} {
+	for _, table := range []byte{tabDigest, tabGrant, tabIndex, tabMailbox, tabTombstone, tabRecord, tabMarker} {
 		out = append(out, keyRange{[]byte{table}, []byte{table + 1}})
 	}
 	for i := 0; i < len(dirty); {

@@ -20,12 +20,11 @@ const (
 	tabDigest    = 'd' // address, digest → live or tombstoned
 	tabEnvelope  = 'e' // bucket, address, seq → checksum, proof, envelope
 	tabGrant     = 'g' // address, id → grant
-	tabIndex     = 'i' // address, seq → digest, expiry, size, log seq
-	tabLog       = 'l' // log seq → kind, address, ref, expiry
+	tabIndex     = 'i' // address, seq → digest, expiry, size
 	tabMailbox   = 'm' // address → mailbox
-	tabPeer      = 'p' // node → incarnation, log seq
 	tabTombstone = 't' // address, id → tombstone
-	tabExpiry    = 'x' // expiry, kind, address, ref → ""
+	tabRecord    = 'x' // expiry, kind, address, ref → "" : the set that replicates
+	tabMarker    = 'y' // expiry, address, digest → "" : a marker outlives its tombstone
 )
 
 var keyState = []byte{'s'}
@@ -44,10 +43,6 @@ func keyTombstone(a Address, id Ref) []byte { return key2(tabTombstone, a, id) }
 
 func keyMailbox(a Address) []byte { return append([]byte{tabMailbox}, a[:]...) }
 
-func keyPeer(node [32]byte) []byte { return append([]byte{tabPeer}, node[:]...) }
-
-func keyLog(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byte{tabLog}, seq) }
-
 func keyIndex(a Address, seq uint64) []byte {
 	k := make([]byte, 0, 1+32+8)
 	k = append(append(k, tabIndex), a[:]...)
@@ -61,20 +56,55 @@ func keyEnvelope(expiry uint64, a Address, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(k, seq)
 }
 
-func keyExpiry(expiry uint64, kind Kind, a Address, ref Ref) []byte {
-	k := make([]byte, 0, 1+8+1+32+32)
-	k = binary.BigEndian.AppendUint64(append(k, tabExpiry), expiry)
-	k = append(append(k, byte(kind)), a[:]...)
-	return append(k, ref[:]...)
+// Name names a record of the replicated set. Its key in table x is its place in
+// the order in which members compare what they have (spec/swarm.md §5.4).
+type Name struct {
+	Expiry  uint64
+	Kind    Kind
+	Address Address
+	Ref     Ref
 }
 
-func parseKeyExpiry(k []byte) (expiry uint64, kind Kind, a Address, ref Ref, err error) {
+// NameSize is the size of an encoded name.
+const NameSize = 8 + 1 + 32 + 32
+
+// Append appends the name as it stands in the key of table x.
+func (n Name) Append(b []byte) []byte {
+	b = append(wire.AppendUint64(b, n.Expiry), byte(n.Kind))
+	b = append(b, n.Address[:]...)
+	return append(b, n.Ref[:]...)
+}
+
+// ReadName reads a name.
+func ReadName(r *wire.Reader) (n Name) {
+	n.Expiry, n.Kind = r.Uint64(), Kind(r.Uint8())
+	r.Fixed(n.Address[:])
+	r.Fixed(n.Ref[:])
+	return n
+}
+
+func (n Name) key() []byte { return n.Append(append(make([]byte, 0, 1+NameSize), tabRecord)) }
+
+func parseKeyRecord(k []byte) (Name, error) {
 	r := wire.NewReader(k)
 	r.Uint8()
-	expiry, kind = r.Uint64(), Kind(r.Uint8())
+	n := ReadName(r)
+	return n, corrupt(r.Finish())
+}
+
+func keyMarker(expiry uint64, a Address, d Digest) []byte {
+	k := make([]byte, 0, 1+8+32+32)
+	k = binary.BigEndian.AppendUint64(append(k, tabMarker), expiry)
+	return append(append(k, a[:]...), d[:]...)
+}
+
+func parseKeyMarker(k []byte) (expiry uint64, a Address, d Digest, err error) {
+	r := wire.NewReader(k)
+	r.Uint8()
+	expiry = r.Uint64()
 	r.Fixed(a[:])
-	r.Fixed(ref[:])
-	return expiry, kind, a, ref, r.Finish()
+	r.Fixed(d[:])
+	return expiry, a, d, corrupt(r.Finish())
 }
 
 func key2(table byte, a Address, b [32]byte) []byte {

@@ -129,6 +129,32 @@ func (s *Store) Check(e *Envelope) (Stored, error) {
 	return Stored{Fresh: true}, s.room(m, e, s.Stats().Bytes, s.readOnly || s.low())
 }
 
+// CheckDelete says what Delete would answer now to a client, but for the room,
+// without writing: ErrNotOpen, or ErrTooLate for one that ends before an
+// envelope that it names.
+func (s *Store) CheckDelete(d *Tombstone) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	if _, err := s.mailbox(d.Address); err != nil {
+		return err
+	}
+	for _, dg := range d.Digests {
+		x, _, err := s.indexed(d.Address, dg)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if x.expiry > d.Expiry {
+			return ErrTooLate
+		}
+	}
+	return nil
+}
+
 // Has reports whether a record is here; for an envelope also if it was deleted.
 func (s *Store) Has(kind Kind, a Address, ref Ref) (bool, error) {
 	switch kind {
@@ -209,27 +235,33 @@ func (s *Store) readTombstone(r *Record) error {
 }
 
 func (s *Store) readEnvelope(r *Record) error {
-	v, err := getCopy(s.db, keyDigest(r.Address, r.Ref))
-	if err != nil {
-		return err
-	}
-	d, err := parseDigestRow(v)
-	if err != nil {
-		return err
-	}
-	if d.seq == 0 {
-		return ErrNotFound
-	}
-	if v, err = getCopy(s.db, keyIndex(r.Address, d.seq)); err != nil {
-		return err
-	}
-	x, err := parseIndexRow(v)
+	x, seq, err := s.indexed(r.Address, r.Ref)
 	if err != nil {
 		return err
 	}
 	r.Expiry = x.expiry
-	r.Proof, r.Bytes, err = s.envelope(r.Address, d.seq, x)
+	r.Proof, r.Bytes, err = s.envelope(r.Address, seq, x)
 	return err
+}
+
+// indexed finds an envelope's place, or returns ErrNotFound.
+func (s *Store) indexed(a Address, dg Digest) (x indexRow, seq uint64, err error) {
+	v, err := getCopy(s.db, keyDigest(a, dg))
+	if err != nil {
+		return x, 0, err
+	}
+	d, err := parseDigestRow(v)
+	if err != nil {
+		return x, 0, err
+	}
+	if d.seq == 0 {
+		return x, 0, ErrNotFound
+	}
+	if v, err = getCopy(s.db, keyIndex(a, d.seq)); err != nil {
+		return x, 0, err
+	}
+	x, err = parseIndexRow(v)
+	return x, d.seq, err
 }
 
 // Grants returns a mailbox's grants, for a member that has not heard of it.

@@ -66,29 +66,25 @@ type indexRow struct {
 	digest Digest
 	expiry uint64
 	size   uint32
-	log    uint64
 }
 
 func (x indexRow) encode() []byte {
-	b := append(make([]byte, 0, 32+8+4+8), x.digest[:]...)
-	b = wire.AppendUint64(b, x.expiry)
-	b = wire.AppendUint32(b, x.size)
-	return wire.AppendUint64(b, x.log)
+	b := append(make([]byte, 0, 32+8+4), x.digest[:]...)
+	return wire.AppendUint32(wire.AppendUint64(b, x.expiry), x.size)
 }
 
 func parseIndexRow(v []byte) (x indexRow, err error) {
 	r := wire.NewReader(v)
 	r.Fixed(x.digest[:])
-	x.expiry, x.size, x.log = r.Uint64(), r.Uint32(), r.Uint64()
+	x.expiry, x.size = r.Uint64(), r.Uint32()
 	return x, corrupt(r.Finish())
 }
 
-// digestRow says whether an envelope is here (seq) or was deleted (tombstone).
+// digestRow says whether an envelope is here (seq), or is refused: a marker.
 type digestRow struct {
-	seq       uint64 // 0: deleted
-	tombstone Ref
-	expiry    uint64 // the tombstone's; its rows go with it
-	was       uint64 // the envelope's own expiry; 0: it was never here
+	seq    uint64 // 0: a marker
+	expiry uint64 // a marker's: the latest of its tombstones and its envelope
+	was    uint64 // the envelope's own expiry; 0: it was never seen here
 }
 
 func (d digestRow) encode() []byte {
@@ -96,14 +92,12 @@ func (d digestRow) encode() []byte {
 	if d.seq != 0 {
 		return b
 	}
-	b = append(b, d.tombstone[:]...)
 	return wire.AppendUint64(wire.AppendUint64(b, d.expiry), d.was)
 }
 
 func parseDigestRow(v []byte) (d digestRow, err error) {
 	r := wire.NewReader(v)
 	if d.seq = r.Uint64(); d.seq == 0 {
-		r.Fixed(d.tombstone[:])
 		d.expiry, d.was = r.Uint64(), r.Uint64()
 	}
 	return d, corrupt(r.Finish())
@@ -111,33 +105,30 @@ func parseDigestRow(v []byte) (d digestRow, err error) {
 
 // grantRow and tombstoneRow keep what a member needs to convince another.
 type grantRow struct {
-	log, bytes, expiry uint64
-	proof              []byte
+	bytes, expiry uint64
+	proof         []byte
 }
 
 func (g grantRow) encode() []byte {
-	b := make([]byte, 0, 3*8+4+len(g.proof))
-	for _, v := range []uint64{g.log, g.bytes, g.expiry} {
-		b = wire.AppendUint64(b, v)
-	}
+	b := make([]byte, 0, 2*8+4+len(g.proof))
+	b = wire.AppendUint64(wire.AppendUint64(b, g.bytes), g.expiry)
 	return wire.AppendVec32(b, g.proof)
 }
 
 func parseGrantRow(v []byte) (g grantRow, err error) {
 	r := wire.NewReader(v)
-	g = grantRow{log: r.Uint64(), bytes: r.Uint64(), expiry: r.Uint64(), proof: r.Vec32(MaxProof)}
+	g = grantRow{bytes: r.Uint64(), expiry: r.Uint64(), proof: r.Vec32(MaxProof)}
 	return g, corrupt(r.Finish())
 }
 
 type tombstoneRow struct {
-	log, expiry uint64
-	digests     []Digest
-	proof       []byte
+	expiry  uint64
+	digests []Digest
+	proof   []byte
 }
 
 func (t tombstoneRow) encode() []byte {
-	b := make([]byte, 0, 2*8+2+32*len(t.digests)+4+len(t.proof))
-	b = wire.AppendUint64(b, t.log)
+	b := make([]byte, 0, 8+2+32*len(t.digests)+4+len(t.proof))
 	b = wire.AppendUint64(b, t.expiry)
 	b = wire.AppendUint16(b, uint16(len(t.digests)))
 	for _, d := range t.digests {
@@ -148,7 +139,7 @@ func (t tombstoneRow) encode() []byte {
 
 func parseTombstoneRow(v []byte) (t tombstoneRow, err error) {
 	r := wire.NewReader(v)
-	t.log, t.expiry = r.Uint64(), r.Uint64()
+	t.expiry = r.Uint64()
 	n := int(r.Uint16())
 	if n > MaxTombstoneDigests {
 		return t, ErrCorrupt

@@ -1,6 +1,6 @@
 // Package store keeps the mailboxes of one swarm member on disk: grants of
-// space, sealed envelopes in order of arrival, the owners' tombstones, and a
-// log of all changes that other members tail to catch up.
+// space, sealed envelopes in order of arrival, the owners' tombstones, and
+// summaries of them all by which members find out what the other one lacks.
 //
 // It is not a judge: signatures, proofs of work and times are checked by
 // package swarm before anything comes here, and travel along as opaque proofs,
@@ -46,7 +46,7 @@ const (
 	maxPageBytes      = 1 << 20
 	replicaSlack      = 2                      // see Envelope.Replica
 	tombstoneSlack    = 1                      // see Tombstone.fits
-	digestBytes       = 2*32 + 32 + 32 + 8 + 8 // a tombstoned digest's rows, and its place in two lists
+	digestBytes       = 2*32 + 32 + 32 + 8 + 8 // a tombstoned digest's rows, and its places in lists
 	bucketSeconds     = 3600
 	noExpiry          = ^uint64(0)
 	defaultStoreBytes = 64 << 30
@@ -55,7 +55,7 @@ const (
 // Options configures Open. The zero value is a store on disk.
 type Options struct {
 	FS       vfs.FS       // nil: the disk
-	Rand     io.Reader    // nil: crypto/rand; draws incarnations
+	Rand     io.Reader    // nil: crypto/rand; draws generations
 	Logger   *slog.Logger // nil: silent
 	MaxBytes uint64       // envelope bytes at most; 0: 64 GiB
 	Reserve  uint64       // bytes that must stay free on the disk; 0: 512 MiB
@@ -74,6 +74,7 @@ type Store struct {
 	reserve uint64
 	ops     chan *op
 	stop    chan struct{}
+	between chan func()   // run by the writer when no batch is under way
 	done    chan struct{} // closed when the writer has ended
 	tended  chan struct{} // closed when tend has ended
 	purged  chan struct{} // one token when files were deleted
@@ -87,7 +88,7 @@ type Store struct {
 	fs       *freezeFS
 	readOnly bool // the disk is full
 
-	incarnation uint64 // set by Open
+	summaries *summaries
 
 	// state is what the writer alone changes; stats under mu copies it out.
 	state state
@@ -100,11 +101,9 @@ type Store struct {
 
 // state is the row that every batch rewrites.
 type state struct {
-	incarnation uint64
-	nextLog     uint64
-	envelopes   uint64
-	bytes       uint64
-	opened      uint64 // stamp of the last opening, see stamp
+	envelopes uint64
+	bytes     uint64
+	opened    uint64 // stamp of the last opening, see stamp
 }
 
 // Stats says how full the store is, and nothing of what is in it.
@@ -143,33 +142,30 @@ func Open(dir string, opts Options) (*Store, error) {
 		reserve: opts.Reserve,
 		ops:     make(chan *op, opQueue),
 		stop:    make(chan struct{}),
+		between: make(chan func()),
 		done:    make(chan struct{}),
 		tended:  make(chan struct{}),
 		purged:  make(chan struct{}, 1),
 		failed:  make(chan struct{}),
 		gate:    newGate(),
 	}
+	s.summaries = newSummaries(s)
 	if err := s.openEngine(); err != nil {
 		return nil, err
 	}
-	s.incarnation = s.state.incarnation
 	go s.write()
 	go s.tend()
 	return s, nil
 }
 
 func (st state) encode() []byte {
-	b := make([]byte, 0, 1+5*8)
+	b := make([]byte, 0, 1+3*8)
 	b = append(b, formatVersion)
-	for _, v := range []uint64{st.incarnation, st.nextLog, st.envelopes, st.bytes, st.opened} {
+	for _, v := range []uint64{st.envelopes, st.bytes, st.opened} {
 		b = wire.AppendUint64(b, v)
 	}
 	return b
 }
-
-// Incarnation is drawn when the store is created: a member that lost its disk
-// has another one, and nobody's cursor fits it.
-func (s *Store) Incarnation() uint64 { return s.incarnation }
 
 // Stats returns how full the store is.
 func (s *Store) Stats() Stats {

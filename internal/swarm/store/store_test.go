@@ -185,7 +185,7 @@ func TestTombstoneWins(t *testing.T) {
 	grant(t, s, a, 1<<20)
 	here, later := envelope(a, 1, 4096, testExpiry), envelope(a, 2, 4096, testExpiry)
 	put(t, s, here)
-	d := Tombstone{Address: a, ID: Ref{1}, Digests: []Digest{here.Digest, later.Digest, here.Digest}, Expiry: testNow + 100}
+	d := Tombstone{Address: a, ID: Ref{1}, Digests: []Digest{here.Digest, later.Digest, here.Digest}, Expiry: testExpiry}
 	for range 2 {
 		if err := s.Delete(ctx, d); err != nil {
 			t.Fatal(err)
@@ -202,18 +202,56 @@ func TestTombstoneWins(t *testing.T) {
 	if got := s.Stats(); got != (Stats{}) {
 		t.Errorf("stats %+v", got)
 	}
-	// It outlives the envelope, not only its own date.
-	if _, err := s.ExpireBefore(ctx, testExpiry-1); err != nil {
-		t.Fatal(err)
-	}
-	if !put(t, s, here).Deleted {
-		t.Error("tombstone forgotten before the envelope expired")
-	}
-	if _, err := s.ExpireBefore(ctx, testExpiry); err != nil {
+	if _, err := s.ExpireBefore(ctx, farExpiry); err != nil {
 		t.Fatal(err)
 	}
 	if ok, _ := s.Has(KindEnvelope, a, here.Digest); ok {
 		t.Error("tombstone's rows stay for ever")
+	}
+}
+
+// TestDeletedOutlivesItsTombstone copies a tombstone that ends before its
+// envelopes do, of which one is here, one comes later and one comes too late.
+func TestDeletedOutlivesItsTombstone(t *testing.T) {
+	s := open(t, vfs.NewMem())
+	ctx, a := context.Background(), address(1)
+	grant(t, s, a, 1<<20)
+	here, later, never := envelope(a, 1, 4096, testExpiry), envelope(a, 2, 4096, testExpiry), envelope(a, 3, 4096, testExpiry)
+	put(t, s, here)
+	d := Tombstone{Address: a, ID: Ref{1}, Digests: []Digest{here.Digest, later.Digest, never.Digest}, Expiry: testNow + 100}
+	if err := s.Delete(ctx, d); !errors.Is(err, ErrTooLate) {
+		t.Fatalf("a client's: %v", err)
+	}
+	d.Replica = true
+	if err := s.Delete(ctx, d); err != nil {
+		t.Fatal(err)
+	}
+	if !put(t, s, later).Deleted {
+		t.Error("deleted before it came, and stored")
+	}
+	if _, err := s.ExpireBefore(ctx, testNow+100); err != nil {
+		t.Fatal(err)
+	}
+	if ok, _ := s.Has(KindTombstone, a, d.ID); ok {
+		t.Error("the tombstone lasts longer than it says")
+	}
+	for _, e := range []*Envelope{here, later} {
+		if !put(t, s, e).Deleted {
+			t.Error("deleted, and back after the tombstone's end")
+		}
+	}
+	longer := Tombstone{Address: a, ID: Ref{2}, Digests: []Digest{here.Digest}, Expiry: testExpiry + 50}
+	if err := s.Delete(ctx, longer); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ExpireBefore(ctx, testExpiry); err != nil {
+		t.Fatal(err)
+	}
+	if ok, _ := s.Has(KindEnvelope, a, here.Digest); !ok {
+		t.Error("the first marker's end took the second one's away")
+	}
+	if ok, _ := s.Has(KindEnvelope, a, later.Digest); ok {
+		t.Error("a marker stays for ever")
 	}
 }
 
@@ -273,7 +311,7 @@ func TestTombstonesNeedRoom(t *testing.T) {
 	}
 }
 
-func TestLogAndRecords(t *testing.T) {
+func TestRecords(t *testing.T) {
 	s := open(t, vfs.NewMem())
 	ctx, a := context.Background(), address(1)
 	grant(t, s, a, 1<<20)
@@ -283,37 +321,34 @@ func TestLogAndRecords(t *testing.T) {
 	if err := s.Delete(ctx, Tombstone{Address: a, ID: Ref{9}, Digests: []Digest{{1}}, Expiry: farExpiry, Proof: []byte("stone")}); err != nil {
 		t.Fatal(err)
 	}
-	var kinds []Kind
-	for next, more := uint64(0), true; more; {
-		var entries []LogEntry
-		var err error
-		if entries, next, more, err = s.Log(next, 2); err != nil {
-			t.Fatal(err)
+	if err := s.Resection(ctx, oneSection); err != nil {
+		t.Fatal(err)
+	}
+	names := func() (names []Name) {
+		budget := ScanRows
+		if next, err := s.Names(0, First, End, &budget, func(n Name) bool { names = append(names, n); return true }); err != nil || next != End {
+			t.Fatalf("names: until %x, %v", next, err)
 		}
-		for _, x := range entries {
-			kinds = append(kinds, x.Kind)
-			if r, err := s.Record(x.Kind, x.Address, x.Ref); err != nil || r.Expiry != x.Expiry || len(r.Proof) == 0 {
-				t.Errorf("record of %+v: %v", x, err)
-			}
+		return names
+	}
+	var kinds []Kind
+	for _, x := range names() {
+		kinds = append(kinds, x.Kind)
+		if r, err := s.Record(x.Kind, x.Address, x.Ref); err != nil || r.Expiry != x.Expiry || len(r.Proof) == 0 {
+			t.Errorf("record of %+v: %v", x, err)
 		}
 	}
-	if fmt.Sprint(kinds) != "[1 2 2 3]" {
-		t.Errorf("log holds kinds %v", kinds)
+	if fmt.Sprint(kinds) != "[2 1 2 3]" {
+		t.Errorf("names of kinds %v", kinds)
 	}
 	if n, err := s.ExpireBefore(ctx, testExpiry); err != nil || n != 1 {
 		t.Fatalf("expired %d, %v", n, err)
 	}
-	if entries, _, _, _ := s.Log(0, 100); len(entries) != 3 {
-		t.Errorf("%d entries after expiry, want 3", len(entries))
+	if n := len(names()); n != 3 {
+		t.Errorf("%d names after expiry, want 3", n)
 	}
 	if _, err := s.Record(KindEnvelope, a, e.Digest); !errors.Is(err, ErrNotFound) {
 		t.Errorf("expired record: %v", err)
-	}
-	if err := s.SetPeerCursor([32]byte{7}, 5, 6); err != nil {
-		t.Fatal(err)
-	}
-	if i, q, err := s.PeerCursor([32]byte{7}); err != nil || i != 5 || q != 6 {
-		t.Errorf("cursor %d %d %v", i, q, err)
 	}
 }
 
@@ -323,7 +358,6 @@ func TestReopen(t *testing.T) {
 	a := address(1)
 	grant(t, s, a, 1<<20)
 	put(t, s, envelope(a, 1, 4096, testExpiry))
-	inc := s.Incarnation()
 	p, _ := s.Fetch(a, 0, 0, 10, 1<<20)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -332,15 +366,9 @@ func TestReopen(t *testing.T) {
 		t.Errorf("put after close: %v", err)
 	}
 	s = open(t, fs)
-	if s.Incarnation() != inc {
-		t.Error("incarnation changed")
-	}
 	put(t, s, envelope(a, 2, 4096, testExpiry))
 	if q, err := s.Fetch(a, p.Generation, p.Next, 10, 1<<20); err != nil || len(q.Items) != 1 {
 		t.Errorf("resumed with %d items, %v", len(q.Items), err)
-	}
-	if other := open(t, vfs.NewMem()); other.Incarnation() == inc {
-		t.Error("two stores with one incarnation")
 	}
 }
 

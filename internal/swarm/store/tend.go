@@ -75,6 +75,24 @@ func (s *Store) exchange(readOnly bool) error {
 	if err := s.openFor(readOnly); err != nil {
 		return err
 	}
+	snap := s.summaries.beginAgain()
 	s.gate.reopen()
-	return nil
+	if snap == nil {
+		return nil
+	}
+	err := s.summaries.build(snap, s.summaries.of, s.halted)
+	if err != nil && s.halted() == nil {
+		s.log.Error("records not summarised", "error", err)
+	}
+	return s.halted()
+}
+
+// halted reports that the store is closing.
+func (s *Store) halted() error {
+	select {
+	case <-s.stop:
+		return ErrClosed
+	default:
+		return nil
+	}
 }

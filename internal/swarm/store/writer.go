@@ -25,6 +25,8 @@ type tx struct {
 
 	// tight is whether the disk is low, once asked: one look serves a group.
 	asked, tight bool
+
+	changes []change // of the replicated set, for its summaries
 }
 
 func (t *tx) low() bool {
@@ -34,7 +36,8 @@ func (t *tx) low() bool {
 	return t.tight
 }
 
-// write is the writer's goroutine, owned by Store and ended by Close. While
+// write is the writer's goroutine, owned by Store and ended by Close. What is
+// sent to between sees a database and summaries that say the same. While
 // one group is on its way to the disk the next one gathers (group commit).
 func (s *Store) write() {
 	defer close(s.done)
@@ -42,6 +45,8 @@ func (s *Store) write() {
 		select {
 		case o := <-s.ops:
 			s.commit(s.gather(o))
+		case f := <-s.between:
+			f()
 		case <-s.stop:
 			s.drain()
 			return
@@ -89,6 +94,7 @@ func (s *Store) commit(group []*op) {
 	if err == nil {
 		s.state = t.st
 		s.publish()
+		s.summaries.apply(t.changes)
 	}
 	for i, o := range group {
 		if err != nil {
@@ -141,19 +147,16 @@ func (t *tx) set(key, value []byte) { t.fail(t.b.Set(key, value, nil)) }
 
 func (t *tx) del(key []byte) { t.fail(t.b.Delete(key, nil)) }
 
-// log appends a change to the replication log.
-func (t *tx) log(kind Kind, a Address, ref Ref, expiry uint64) uint64 {
-	seq := t.st.nextLog
-	t.st.nextLog++
-	t.set(keyLog(seq), LogEntry{Kind: kind, Address: a, Ref: ref, Expiry: expiry}.encode())
-	t.set(keyExpiry(expiry, kind, a, ref), nil)
-	return seq
+// record adds a name to the replicated set, and forget takes it out. Each is
+// called once for a name that is not, or is, in the set.
+func (t *tx) record(n Name) {
+	t.set(n.key(), nil)
+	t.changes = append(t.changes, change{name: n})
 }
 
-// unlog takes a change back out of the log when its record disappears.
-func (t *tx) unlog(seq uint64, kind Kind, a Address, ref Ref, expiry uint64) {
-	t.del(keyLog(seq))
-	t.del(keyExpiry(expiry, kind, a, ref))
+func (t *tx) forget(n Name) {
+	t.del(n.key())
+	t.changes = append(t.changes, change{name: n, gone: true})
 }
 
 func (t *tx) mailbox(a Address) (mailboxRow, error) {

@@ -1,0 +1,333 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"sotto/internal/mailbox"
+	"sotto/internal/swarm/store"
+)
+
+// Members end equal by range-based set reconciliation (spec/swarm.md §5.4; A.
+// Meyer, 2022). Each pulls for itself: peer.reconcileSection(ctx, section, …)
+// makes this member hold what that peer has of a section and is missing here,
+// and returns nil when it has looked at all of it. A section is the swarm ID of
+// an address under the directory in use (followSections gives it to the store),
+// and the peer serves any section that it has records of, not only its own, so
+// a new keeper pulls from those who kept an address before just as members pull
+// from one another: give it the peer and the section. What is pulled goes
+// through accept. The other side is serveReconcile, which keeps no state.
+
+// Limits of a round (spec/swarm.md §3).
+const (
+	// roundMargin leaves out what expires so soon that clocks and the pace of
+	// expiry alone make members differ.
+	roundMargin = 2 * mailbox.MaxClockSkew
+	// roundMax ends a round, so that one peer does not keep the others waiting;
+	// the next one goes on where differences are left.
+	roundMax = 2 * time.Minute
+	// roundIdle ends a round that has brought nothing for so long.
+	roundIdle = 15 * time.Second
+	// roundCredit is what a peer may cost without bringing anything: each query
+	// and each name cost one, and each record that is stored brings storedCredit.
+	roundCredit  = 1 << 14
+	storedCredit = 4
+	// roundRefusals is after how many refused records a round is left.
+	roundRefusals = 256
+	// listMax is how many names of a peer are asked for by a list; ranges with
+	// more are cut.
+	listMax = 128
+	// fetchBatch is how many missing names are gathered before they are fetched.
+	fetchBatch = 1024
+	// inFlight is how long a round at an interval waits before it fetches: what
+	// a coordinator is sending meanwhile needs no fetching.
+	inFlight = time.Second
+)
+
+// errUnproductive ends a round with a peer whose differences lead nowhere.
+var errUnproductive = errors.New("swarm: reconciliation leads nowhere")
+
+// reconcileLoop compares this member's swarm with a peer: when the stream to it
+// stands, when the peer says so, and at an interval.
+func (p *peer) reconcileLoop(ctx context.Context) {
+	t := time.NewTimer(p.s.jitter(p.s.cfg.ReconcileEvery))
+	defer t.Stop()
+	for {
+		patient := false
+		select {
+		case <-p.lookNow:
+		case <-t.C:
+			patient = true
+		case <-ctx.Done():
+			return
+		}
+		if err := p.reconcile(ctx, patient); err != nil && ctx.Err() == nil {
+			p.s.cfg.Logger.Debug("reconciliation failed", "node", p.id.String(), "error", err)
+		}
+		t.Reset(p.s.jitter(p.s.cfg.ReconcileEvery))
+	}
+}
+
+// reconcile makes a round about this member's own swarm that begins after the
+// call; callers that wait for one another share it.
+func (p *peer) reconcile(ctx context.Context, patient bool) error {
+	seen := p.rounds.Load()
+	select {
+	case p.comparing <- struct{}{}:
+		defer func() { <-p.comparing }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if p.rounds.Load() != seen {
+		return nil // one began and ended since
+	}
+	p.rounds.Add(1)
+	if err := p.reconcileSection(ctx, uint16(p.s.view().swarm), patient); err != nil {
+		return err
+	}
+	p.reconciled.Store(true)
+	return nil
+}
+
+// reconcileSection makes this member hold what the peer has of a section. A
+// patient round gives puts that are on their way the time to come by themselves.
+// One round runs at a time, so that what several peers have is fetched once.
+func (p *peer) reconcileSection(ctx context.Context, section uint16, patient bool) error {
+	s := p.s
+	select {
+	case <-s.cfg.Store.Summarised():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(ctx, roundMax)
+	defer cancel()
+	idle := time.AfterFunc(roundIdle, cancel)
+	defer idle.Stop()
+	r := &round{p: p, section: section, view: s.view(), patient: patient, credit: roundCredit, idle: idle}
+	if _, err := io.ReadFull(s.cfg.Rand, r.salt[:]); err != nil {
+		return err
+	}
+	return r.run(ctx)
+}
+
+// round is one comparison. Its stack holds the ranges that are still open, the
+// latest on top: a record's grant and its tombstone expire no earlier than
+// itself, so they are fetched before it, and what is deleted is not fetched.
+type round struct {
+	p       *peer
+	section uint16
+	view    *view
+	salt    [8]byte
+	patient bool
+	credit  int
+	refused int
+	idle    *time.Timer
+
+	stack   []span
+	missing []store.Name
+}
+
+// span is a range that differs, or may.
+type span struct {
+	lo, hi store.Bound
+	list   bool // short enough to ask for the names that are missing here
+}
+
+func (r *round) run(ctx context.Context) error {
+	r.stack = []span{{lo: store.After(r.p.s.unixNow() + uint64(roundMargin/time.Second)), hi: store.End}}
+	for len(r.stack) > 0 {
+		if err := r.step(ctx); err != nil {
+			return err
+		}
+		// What is above the missing names may hold their grants or tombstones.
+		if len(r.missing) >= fetchBatch && !r.openAbove() {
+			if err := r.fetch(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return r.fetch(ctx)
+}
+
+// openAbove reports whether an open range lies above a missing name.
+func (r *round) openAbove() bool {
+	if len(r.stack) == 0 {
+		return false
+	}
+	top := r.stack[len(r.stack)-1].hi
+	for _, n := range r.missing {
+		if store.Bound(n.Append(nil)) < top {
+			return true
+		}
+	}
+	return false
+}
+
+// step asks about the ranges on top.
+func (r *round) step(ctx context.Context) error {
+	n := min(len(r.stack), reconQueries)
+	spans := append([]span(nil), r.stack[len(r.stack)-n:]...)
+	r.stack = r.stack[:len(r.stack)-n]
+	c := reconcileCall{section: r.section, salt: r.salt}
+	for i := range spans {
+		q, err := r.query(&spans[i])
+		if err != nil {
+			return err
+		}
+		c.queries = append(c.queries, q)
+	}
+	reply, err := r.p.ask(ctx, opReconcile, c.encode())
+	if err != nil {
+		return err
+	}
+	answers, err := parseAnswers(reply)
+	if err == nil && (len(answers) == 0 || len(answers) > len(spans)) {
+		err = protocol("answers to other queries", ErrProtocol)
+	}
+	if err != nil {
+		return err
+	}
+	for i, sp := range spans {
+		if i >= len(answers) {
+			r.stack = append(r.stack, sp)
+			continue
+		}
+		if err := r.take(sp, answers[i]); err != nil {
+			return err
+		}
+		r.credit -= 1 + len(answers[i].names)
+	}
+	if r.credit <= 0 {
+		return errUnproductive
+	}
+	return nil
+}
+
+// query asks about a range. One that has more names here than fit is cut short,
+// and its rest becomes a range of its own.
+func (r *round) query(sp *span) (query, error) {
+	budget := store.ScanRows
+	if !sp.list {
+		sums, err := r.p.s.cfg.Store.Sums(r.section, []store.Bound{sp.lo, sp.hi}, &budget)
+		if err != nil {
+			return query{}, err
+		}
+		return query{mode: queryCompare, lo: sp.lo, hi: sp.hi, fingerprint: sums[0].Fingerprint()}, nil
+	}
+	q := query{mode: queryList, lo: sp.lo}
+	upTo, err := r.p.s.cfg.Store.Names(r.section, sp.lo, sp.hi, &budget, func(n store.Name) bool {
+		if len(q.ids) == reconIDs {
+			return false
+		}
+		q.ids = append(q.ids, store.ShortID(r.salt, n))
+		return true
+	})
+	if err != nil {
+		return query{}, err
+	}
+	if upTo < sp.hi {
+		r.stack = append(r.stack, span{lo: upTo, hi: sp.hi})
+		sp.hi = upTo
+	}
+	q.hi = sp.hi
+	return q, nil
+}
+
+// take goes on with what a peer answered about a range.
+func (r *round) take(sp span, a answer) error {
+	switch {
+	case a.kind == answerSame && !sp.list:
+		return nil
+	case a.kind == answerParts && !sp.list:
+		return r.compare(sp, a.parts)
+	case a.kind == answerNames && sp.list:
+		if err := checkNames(a, sp.lo, sp.hi); err != nil {
+			return err
+		}
+		if a.upTo < sp.hi {
+			r.stack = append(r.stack, span{lo: a.upTo, hi: sp.hi, list: true})
+		}
+		return r.want(a.names)
+	}
+	return protocol("answer to another query", ErrProtocol)
+}
+
+// compare opens those parts of a range that differ and have something to give.
+func (r *round) compare(sp span, parts []part) error {
+	if err := checkParts(parts, sp.lo, sp.hi); err != nil {
+		return err
+	}
+	bounds, budget := []store.Bound{sp.lo}, store.ScanRows
+	for _, p := range parts {
+		bounds = append(bounds, p.hi)
+	}
+	sums, err := r.p.s.cfg.Store.Sums(r.section, bounds, &budget)
+	if err != nil {
+		return err
+	}
+	for i, p := range parts {
+		if p.count == 0 || p.fingerprint == sums[i].Fingerprint() {
+			continue
+		}
+		next := span{lo: bounds[i], hi: bounds[i+1], list: p.count <= listMax || len(parts) == 1}
+		if err := r.open(next, sums[i].Count); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// open puts a range on the stack. One to be listed that has very many names here
+// is cut where this member's leaves begin.
+func (r *round) open(sp span, here uint64) error {
+	if !sp.list || here <= reconIDs {
+		r.stack = append(r.stack, sp)
+		return nil
+	}
+	cuts, err := r.p.s.cfg.Store.Parts(r.section, sp.lo, sp.hi, reconParts)
+	if err != nil {
+		return err
+	}
+	for _, at := range cuts {
+		r.stack = append(r.stack, span{lo: sp.lo, hi: at})
+		sp.lo = at
+	}
+	r.stack = append(r.stack, span{lo: sp.lo, hi: sp.hi, list: len(cuts) == 0})
+	return nil
+}
+
+// want gathers the names that are worth fetching.
+func (r *round) want(names []store.Name) error {
+	for _, n := range names {
+		ok, err := r.needed(n)
+		if err != nil {
+			return err
+		}
+		if ok {
+			r.missing = append(r.missing, n)
+		}
+	}
+	return nil
+}
+
+// needed reports whether a record belongs here and is neither here, nor deleted,
+// nor refused before.
+func (r *round) needed(n store.Name) (bool, error) {
+	s := r.p.s
+	if n.Expiry <= s.unixNow() || !r.view.keeps(n.Address) || s.refusals.has(refOf(n), s.cfg.Now()) {
+		return false, nil
+	}
+	has, err := s.cfg.Store.Has(n.Kind, n.Address, n.Ref)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil // a kind that this program doesn't know
+	}
+	return !has, err
+}
