@@ -40,9 +40,11 @@ type circuit struct {
 	lastUse time.Time     // of the last change in the number of streams
 	life    time.Duration // how long it takes streams, from its building or first use
 	retired bool
-	left    bool          // retired because a node is going down
-	told    time.Duration // the mean that hops were told for dummies
-	tellAt  time.Time     // when they are told of another; zero: told is right
+	left    bool // retired because a node is going down
+	// unlisted: retired because the directory does not list one of its nodes.
+	unlisted bool
+	told     time.Duration // the mean that hops were told for dummies
+	tellAt   time.Time     // when they are told of another; zero: told is right
 
 	// The reader's.
 	unpack  [hops]onion.Unpacker

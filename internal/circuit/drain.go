@@ -107,8 +107,11 @@ func (m *Manager) leftBuildLocked(at *buildError, now time.Time) bool {
 
 // endOf is why a retired circuit without streams is ended.
 func (c *circuit) endOf() error {
-	if c.left {
+	switch {
+	case c.left:
 		return errLeaving
+	case c.unlisted:
+		return errUnlisted
 	}
 	return errAge
 }

@@ -32,6 +32,7 @@ var (
 	errAge      = errors.New("replaced because of its age")
 	errSlow     = errors.New("slower than twice the usual")
 	errSurplus  = errors.New("not needed any more")
+	errUnlisted = errors.New("a relay has left the network")
 )
 
 // DeadError says that the circuit under a stream died, and with it all its
@@ -66,7 +67,7 @@ func (e *ReasonError) Error() string { return fmt.Sprintf("a relay ended it: %v"
 // relays, and not by us: whatever is not a decision of ours is theirs, however
 // they put it.
 func othersFault(err error) bool {
-	for _, ours := range []error{ErrClosed, errNewPath, errAge, errSlow, errSurplus, errLeaving} {
+	for _, ours := range []error{ErrClosed, errNewPath, errAge, errSlow, errSurplus, errLeaving, errUnlisted} {
 		if errors.Is(err, ours) {
 			return false
 		}

@@ -186,13 +186,16 @@ func (m *Manager) saveGuards(age time.Duration) error {
 func (m *Manager) maintain() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	changed := m.cfg.Directory.Changed()
 	for {
 		select {
 		case <-timer.C:
 		case <-m.kick:
+		case <-changed:
 		case <-m.ctx.Done():
 			return
 		}
+		changed = m.cfg.Directory.Changed() // before plan reads the directory
 		ended, next := m.plan()
 		for c, why := range ended {
 			c.fail(why)

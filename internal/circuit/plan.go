@@ -28,7 +28,7 @@ func (m *Manager) plan() (ended map[*circuit]error, next time.Duration) {
 		m.cfg.Logger.Error("circuit: no randomness for guards", "error", err)
 		return nil, housekeeping
 	}
-	ended, next = m.ageLocked(now)
+	ended, next = m.ageLocked(now, d)
 	next = min(next, m.judgeLocked(now))
 	inUse, spare, ok := m.guards.roles(now, d)
 	if !ok || m.closed {
@@ -59,14 +59,20 @@ func (m *Manager) refreshLocked(now time.Time, d *directory.Directory) error {
 	return err
 }
 
-// ageLocked retires what is old and returns what is to be ended.
-func (m *Manager) ageLocked(now time.Time) (ended map[*circuit]error, next time.Duration) {
+// ageLocked retires what is old, or leads over a node that d does not list. It
+// returns what is to be ended.
+func (m *Manager) ageLocked(now time.Time, d *directory.Directory) (ended map[*circuit]error, next time.Duration) {
 	ended, next = make(map[*circuit]error), housekeeping
 	for _, c := range m.circuits {
 		if c.dead() {
 			continue
 		}
 		m.noteLeavingLocked(c, now)
+		if !c.retired && !pathListed(d, c.path) {
+			c.unlisted = true
+			c.retireLocked()
+			m.noteRetiredLocked(c)
+		}
 		if left := c.dueAt().Sub(now); left > 0 && !c.usedUp() {
 			next = min(next, left)
 		} else if !c.retired {
@@ -83,6 +89,16 @@ func (m *Manager) ageLocked(now time.Time) (ended map[*circuit]error, next time.
 		}
 	}
 	return ended, next
+}
+
+// pathListed reports whether a directory lists all nodes of a path.
+func pathListed(d *directory.Directory, p directory.Path) bool {
+	for _, n := range []directory.Node{p.Guard, p.Middle, p.Exit} {
+		if _, ok := d.Node(n.ID); !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // dueAt is when c retires. It needs Manager.mu.

@@ -266,7 +266,10 @@ func (m *Manager) noteVanguardsLocked(d *directory.Directory) {
 
 // noteRetiredLocked tells that what stands on a circuit in use moves.
 func (m *Manager) noteRetiredLocked(c *circuit) {
-	if c.used {
+	switch {
+	case c.used && c.unlisted:
+		m.emit(EventRetired, c.id, "A path for %s takes nothing new: one of its relays has left the network.", c.iso.Purpose)
+	case c.used:
 		m.emit(EventRetired, c.id, "A path for %s takes nothing new: its time is up.", c.iso.Purpose)
 	}
 }

@@ -142,20 +142,22 @@ func TestDeathsAreJudged(t *testing.T) {
 // A circuit that has carried its share of streams retires whatever its age.
 func TestUsedUpCircuitRetires(t *testing.T) {
 	now := start
-	m := planner(t, testDirectory(t, 10), 15, &now)
+	d := testDirectory(t, 10)
+	m := planner(t, d, 15, &now)
 	m.circuits = make(map[uint64]*circuit)
 	c := looseCircuit(func([]byte) {})
+	c.path = pathOver(d, 0, 1, 2)
 	c.used, c.usedAt, c.lastUse, c.life, c.last = true, now, now, time.Hour, maxUses-1
 	c.retiring = make(chan struct{})
 	m.circuits[1] = c
-	if ended, _ := m.ageLocked(now); len(ended) != 0 || !c.takesStreams() {
+	if ended, _ := m.ageLocked(now, d); len(ended) != 0 || !c.takesStreams() {
 		t.Fatal("retired early")
 	}
 	c.last++
 	if c.takesStreams() {
 		t.Fatal("takes more streams than maxUses")
 	}
-	if ended, _ := m.ageLocked(now); !errors.Is(ended[c], errAge) || !c.retired {
+	if ended, _ := m.ageLocked(now, d); !errors.Is(ended[c], errAge) || !c.retired {
 		t.Fatalf("not retired: %v", ended)
 	}
 }

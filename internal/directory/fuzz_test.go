@@ -42,6 +42,23 @@ func FuzzNetwork(f *testing.F) {
 	})
 }
 
+// What a stranger sends in place of a signed document is refused, and what is
+// accepted is what the key signed.
+func FuzzSigned(f *testing.F) {
+	d := verified(f, local(f, 5, 5))
+	f.Add(d.Signed())
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, in []byte) {
+		n, err := directory.ParseSigned(d.NetworkKey(), in)
+		if err != nil {
+			return
+		}
+		if again := verified(t, n); !bytes.Equal(again.Signed(), in) {
+			t.Fatal("accepted another encoding")
+		}
+	})
+}
+
 // The canonical layout has one encoding for each document.
 func FuzzDocument(f *testing.F) {
 	for _, nodes := range []int{1, 3, 15} {

@@ -95,16 +95,35 @@ func (l *Live) Adopt(n *Network) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := l.newerLocked(d); err != nil {
+		return err
+	}
+	l.past = slices.Insert(l.past, 0, l.current)
+	l.past = l.past[:min(len(l.past), MaxPast)]
+	l.current = d
+	l.changedLocked()
+	return nil
+}
+
+// Check returns what Adopt would, and adopts nothing: what is to be stored
+// first is checked before.
+func (l *Live) Check(n *Network) error {
+	d, err := n.Directory()
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.newerLocked(d)
+}
+
+func (l *Live) newerLocked(d *Directory) error {
 	if err := l.compareLocked(d); err != nil {
 		return err
 	}
 	if d.serial <= l.current.serial {
 		return fmt.Errorf("%w: serial %d, have %d", ErrNotNewer, d.serial, l.current.serial)
 	}
-	l.past = slices.Insert(l.past, 0, l.current)
-	l.past = l.past[:min(len(l.past), MaxPast)]
-	l.current = d
-	l.changedLocked()
 	return nil
 }
 

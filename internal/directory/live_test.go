@@ -148,7 +148,7 @@ func TestLiveRefuses(t *testing.T) {
 		"not signed":      {&unsigned, directory.ErrSignature},
 		"forked":          {forked.at(1), directory.ErrForked},
 	} {
-		for way, take := range map[string]func(*directory.Network) error{"adopt": l.Adopt, "remember": l.Remember} {
+		for way, take := range map[string]func(*directory.Network) error{"adopt": l.Adopt, "check": l.Check, "remember": l.Remember} {
 			if err := take(tc.n); !errors.Is(err, tc.want) {
 				t.Errorf("%s, %s: got %v, want %v", way, name, err, tc.want)
 			}
@@ -156,6 +156,9 @@ func TestLiveRefuses(t *testing.T) {
 	}
 	if got := l.Current().Serial(); got != 1 || len(l.Past()) != 0 {
 		t.Fatalf("at serial %d with %d past ones after refusals", got, len(l.Past()))
+	}
+	if err := l.Check(s.at(2)); err != nil || l.Current().Serial() != 1 {
+		t.Fatalf("checking adopted serial %d (%v)", l.Current().Serial(), err)
 	}
 	if err := l.Adopt(s.at(2)); err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"sotto/internal/directory"
 	"sotto/internal/identity"
 )
 
@@ -59,7 +60,7 @@ func baseTLS(protocols ...string) *tls.Config {
 }
 
 // listenTLS asks for a certificate. Whoever presents one must be a node of the
-// directory; the service protocol needs one (spec/link.md §5.2). The check is
+// directory, or of a past one that still matters; the service protocol needs one (spec/link.md §5.2). The check is
 // made for resumed sessions too, with the certificate that the ticket holds.
 func (e *Endpoint) listenTLS() *tls.Config {
 	c := baseTLS(ProtocolCells, ProtocolService)
@@ -78,7 +79,7 @@ func (e *Endpoint) listenTLS() *tls.Config {
 		if err != nil {
 			return err
 		}
-		if _, known := e.cfg.Directory.Current().Node(id); !known {
+		if _, known := directory.Listed(e.cfg.Directory, id); !known {
 			return ErrIdentity
 		}
 		return nil

@@ -261,7 +261,7 @@ type serviceDialer struct {
 
 // OpenStream implements swarm.PeerDialer.
 func (d serviceDialer) OpenStream(ctx context.Context, id identity.NodeID) (io.ReadWriteCloser, error) {
-	node, ok := d.directory.Current().Node(id)
+	node, ok := directory.Listed(d.directory, id)
 	if !ok {
 		return nil, fmt.Errorf("node: not in the directory")
 	}

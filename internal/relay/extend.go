@@ -23,7 +23,7 @@ func (c *circuit) handleExtend(m onion.Message) error {
 	if busy {
 		return errProtocol
 	}
-	node, ok := c.relay.cfg.Directory.Current().Node(id)
+	node, ok := directory.Listed(c.relay.cfg.Directory, id) // clients may be behind
 	if !ok {
 		return &destroyedError{onion.ReasonUnknownNode}
 	}

@@ -3,6 +3,7 @@ package relay
 import (
 	"fmt"
 
+	"sotto/internal/directory"
 	"sotto/internal/identity"
 	"sotto/internal/onion"
 )
@@ -157,7 +158,7 @@ func (c *circuit) refuseBegin(target identity.NodeID) onion.Reason {
 	if c.relay.cfg.Exit == nil || !c.prevIsNode {
 		return onion.ReasonRefused
 	}
-	if _, ok := c.relay.cfg.Directory.Current().Node(target); !ok {
+	if _, ok := directory.Listed(c.relay.cfg.Directory, target); !ok {
 		return onion.ReasonUnknownNode
 	}
 	return onion.ReasonDone
