@@ -33,6 +33,8 @@ type LocalConfig struct {
 	Swarm   int // wanted size of a swarm; 5 if zero
 	Port    uint16
 	Created time.Time
+	// Key signs the network; if it is zero, one is drawn and forgotten.
+	Key suite.SigningKey
 	// Rand is read for all keys: the network's, then each node's.
 	Rand io.Reader
 }
@@ -58,16 +60,19 @@ func Local(cfg LocalConfig) (*Network, []LocalNode, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	key, err := suite.NewSigningKey(cfg.Rand)
-	if err != nil {
-		return nil, nil, err
+	key := cfg.Key
+	if key.IsZero() {
+		if key, err = suite.NewSigningKey(cfg.Rand); err != nil {
+			return nil, nil, err
+		}
 	}
 	g := Document{Name: cfg.Name, Created: cfg.Created}
 	nodes := make([]LocalNode, cfg.Nodes)
 	for i := range nodes {
-		if err := nodes[i].generate(cfg, i+1, SwarmID(i%swarms)); err != nil {
+		if nodes[i], err = NewLocalNode(cfg.Rand, i+1, cfg.Port); err != nil {
 			return nil, nil, err
 		}
+		nodes[i].Node.Swarm = SwarmID(i % swarms)
 		g.Nodes = append(g.Nodes, nodes[i].Node)
 	}
 	n, err := SignDocument(key, g)
@@ -88,20 +93,19 @@ func swarmCount(n, size int) (int, error) {
 	return count, nil
 }
 
-func (l *LocalNode) generate(cfg LocalConfig, i int, swarm SwarmID) error {
-	var err error
-	if l.Identity, err = suite.NewSigningKey(cfg.Rand); err != nil {
-		return err
+// NewLocalNode makes node i (from 1) of a local network, with keys from rand.
+func NewLocalNode(rand io.Reader, i int, port uint16) (l LocalNode, err error) {
+	if l.Identity, err = suite.NewSigningKey(rand); err != nil {
+		return l, err
 	}
-	if l.Onion, err = suite.NewDHPrivate(cfg.Rand); err != nil {
-		return err
+	if l.Onion, err = suite.NewDHPrivate(rand); err != nil {
+		return l, err
 	}
 	l.Node = Node{
 		ID:       identity.NodeID(l.Identity.Public()),
 		Operator: fmt.Sprintf("operator-%d", i),
-		Addr:     netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, byte(i), 0, 1}), cfg.Port),
+		Addr:     netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, byte(i), 0, 1}), port),
 		OnionKey: l.Onion.Public(),
-		Swarm:    swarm,
 	}
-	return nil
+	return l, nil
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"sotto/internal/directory"
 	"sotto/internal/identity"
 	"sotto/internal/suite"
 )
@@ -18,7 +17,7 @@ import (
 const (
 	identityFile = "identity.key" // hex seed of the Ed25519 identity key
 	onionFile    = "onion.key"    // hex scalar of the X25519 onion key
-	networkFile  = "network.json" // the signed directory
+	networkFile  = "network.json" // the newest signed directory (folder.go)
 	runFile      = "run.json"     // what the running process listens on
 	storeDir     = "store"        // the mailboxes, locked while a process uses them
 )
@@ -63,10 +62,11 @@ func writeNew(path string, secret []byte) error {
 }
 
 // ReadKeys reads the keys of a node's folder.
-func ReadKeys(dir string) (k Keys, err error) {
+func ReadKeys(dir string) (Keys, error) {
+	var k Keys
 	seed, err := readKey(filepath.Join(dir, identityFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return k, fmt.Errorf("%s is not a node's folder (sotto testnet up makes them): %w", dir, err)
+		return k, fmt.Errorf("%s is not a node's folder (sotto node init and sotto testnet up make them): %w", dir, err)
 	}
 	if err != nil {
 		return k, err
@@ -80,24 +80,6 @@ func ReadKeys(dir string) (k Keys, err error) {
 	}
 	k.Onion, err = suite.DHPrivateFrom(scalar)
 	return k, err
-}
-
-// readDir reads a node's keys and directory.
-func readDir(dir string) (Keys, *directory.Directory, error) {
-	k, err := ReadKeys(dir)
-	if err != nil {
-		return k, nil, err
-	}
-	b, err := readBounded(filepath.Join(dir, networkFile), directory.MaxNetworkFile)
-	if err != nil {
-		return k, nil, err
-	}
-	network, err := directory.ParseNetwork(b)
-	if err != nil {
-		return k, nil, fmt.Errorf("node: %s: %w", networkFile, err)
-	}
-	d, err := network.Directory()
-	return k, d, err
 }
 
 func readKey(path string) ([]byte, error) {
@@ -153,9 +135,5 @@ func writeRunInfo(dir string, info RunInfo) error {
 	if err != nil {
 		return err
 	}
-	tmp := filepath.Join(dir, runFile+".new")
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
-		return fmt.Errorf("node: %w", err)
-	}
-	return os.Rename(tmp, filepath.Join(dir, runFile))
+	return replaceFile(filepath.Join(dir, runFile), b)
 }

@@ -58,6 +58,7 @@ type Node struct {
 	relay    *relay.Relay
 	swarm    *swarm.Swarm
 	store    *store.Store
+	follower *follower
 	metrics  *metricsServer // nil without
 
 	failed chan error // takes the first failure
@@ -85,14 +86,19 @@ func Start(cfg Config) (*Node, error) {
 }
 
 func (n *Node) start() error {
-	keys, dir, err := readDir(n.cfg.Dir)
+	keys, err := ReadKeys(n.cfg.Dir)
 	if err != nil {
 		return err
 	}
 	n.id = keys.ID()
-	self, ok := dir.Node(n.id)
+	folder := &folder{dir: n.cfg.Dir}
+	source, err := folder.open(n.cfg.Now)
+	if err != nil {
+		return err
+	}
+	self, ok := directory.Listed(source, n.id)
 	if !ok {
-		return fmt.Errorf("node: %s does not list this node's identity", networkFile)
+		return fmt.Errorf("node: %s does not list this node's identity, nor does a past directory that still matters", networkFile)
 	}
 	var sockets func(netip.Addr) (net.PacketConn, error)
 	if n.cfg.PacketConn == nil {
@@ -104,14 +110,13 @@ func (n *Node) start() error {
 			return fmt.Errorf("node: %w", err)
 		}
 	}
-	source := directory.Fixed(dir)
 	n.endpoint, err = link.NewEndpoint(n.cfg.PacketConn, link.Config{
 		Identity: keys.Identity, Directory: source, Logger: n.cfg.Logger, Now: n.cfg.Now, Sockets: sockets,
 	})
 	if err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
-	return n.assemble(keys, source)
+	return n.assemble(keys, source, folder)
 }
 
 func listenUDP(addr netip.AddrPort) (net.PacketConn, error) {
@@ -123,15 +128,18 @@ func listenUDP(addr netip.AddrPort) (net.PacketConn, error) {
 }
 
 // assemble builds the rooms on the endpoint and starts them.
-func (n *Node) assemble(keys Keys, source directory.Source) error {
+func (n *Node) assemble(keys Keys, source *directory.Live, folder *folder) error {
 	registry := prometheus.NewRegistry()
 	dialer := serviceDialer{endpoint: n.endpoint, directory: source}
 	var err error
 	if n.store, err = store.Open(filepath.Join(n.cfg.Dir, storeDir), store.Options{FS: n.cfg.FS, Rand: n.cfg.Rand, Logger: n.cfg.Logger}); err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
+	if n.follower, err = newFollower(source, folder, n.id, dialer, n.cfg.Logger, registry); err != nil {
+		return err
+	}
 	n.swarm, err = swarm.New(swarm.Config{
-		Identity: keys.Identity, Directory: source, Store: n.store, Peers: dialer,
+		Identity: keys.Identity, Directory: source, Store: n.store, Peers: dialer, ServeDirectory: n.follower.serve,
 		Now: n.cfg.Now, Rand: n.cfg.Rand, Logger: n.cfg.Logger, Metrics: registry,
 	})
 	if err != nil {
@@ -147,11 +155,14 @@ func (n *Node) assemble(keys Keys, source directory.Source) error {
 			return err
 		}
 	}
+	n.follower.sayListed()
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
 	n.wg.Go(func() { n.ended("relay", n.relay.Serve(ctx)) })
 	n.wg.Go(func() { n.ended("swarm", n.swarm.Run(ctx)) })
 	n.wg.Go(func() { n.serveServices(ctx) })
+	n.wg.Go(func() { n.follower.watch(ctx) })
+	n.wg.Go(func() { n.follower.gossip(ctx) })
 	return writeRunInfo(n.cfg.Dir, RunInfo{PID: os.Getpid(), Metrics: n.MetricsAddr()})
 }
 
@@ -205,6 +216,18 @@ func (n *Node) serveService(ctx context.Context, conn *link.ServiceConn) {
 // it takes no new circuits, tells the clients of open ones, and returns how many
 // are left when none is or when ctx is done.
 func (n *Node) Drain(ctx context.Context) (left int) { return n.relay.Drain(ctx) }
+
+// Reload makes the node look at once whether its folder holds a newer directory,
+// as it does at intervals.
+func (n *Node) Reload() {
+	select {
+	case n.follower.reload <- struct{}{}:
+	default: // it is about to look
+	}
+}
+
+// Directory returns the source of the node's directories.
+func (n *Node) Directory() directory.Source { return n.follower.live }
 
 // Circuits returns how many circuits lead through the node.
 func (n *Node) Circuits() int { return n.relay.Circuits() }

@@ -126,7 +126,7 @@ func TestFailedRoomIsTold(t *testing.T) {
 
 func TestDirRefuses(t *testing.T) {
 	dir := newDir(t)
-	keys, _, err := readDir(dir)
+	keys, err := ReadKeys(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,8 +15,9 @@ import (
 // The first byte of a stream (spec/swarm.md §4.2). The exit writes it, never
 // the client behind it.
 const (
-	StreamClient byte = 'C'
-	StreamPeer   byte = 'P'
+	StreamClient    byte = 'C'
+	StreamPeer      byte = 'P'
+	StreamDirectory byte = 'D'
 )
 
 // OpenClientStream opens a stream on which a client's frames may follow. Exits
@@ -55,6 +56,11 @@ func (s *Swarm) ServeStream(ctx context.Context, from identity.NodeID, rwc io.Re
 		return ended((&clientStream{s: s, rwc: rwc, watch: w}).serve())
 	case StreamPeer:
 		return ended(s.servePeer(from, rwc, w))
+	case StreamDirectory:
+		if s.cfg.ServeDirectory != nil {
+			return ended(s.cfg.ServeDirectory(from, rwc))
+		}
+		return ErrStream
 	default:
 		return ErrStream
 	}

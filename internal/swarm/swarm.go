@@ -10,6 +10,7 @@
 //
 //	'C' ‖ frames of spec/mailbox.md §4.6     (written by the exit)
 //	'P' ‖ hello ‖ calls, replies in any order (between members)
+//	'D' ‖ a question of spec/directory.md §4.4  (between nodes)
 package swarm
 
 import (
@@ -67,6 +68,10 @@ type Config struct {
 	Directory directory.Source
 	Store     *store.Store
 	Peers     PeerDialer
+
+	// ServeDirectory answers a question of another node for directories, for
+	// at most streamIdle. Nil: such streams are refused.
+	ServeDirectory func(from identity.NodeID, rwc io.ReadWriter) error
 
 	Now     func() time.Time      // nil: time.Now
 	Rand    io.Reader             // nil: crypto/rand

@@ -1,0 +1,225 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"sotto/internal/directory"
+)
+
+// directoriesDir holds, within a node's folder, the directory in use and the
+// past ones that still matter, one file for each serial.
+const directoriesDir = "directories"
+
+// folder is where a node's directories lie. network.json is the newest; its
+// operator may replace it. The copies beside it are the node's own: a node that
+// starts again needs the past ones, and never goes back to an older one.
+type folder struct {
+	dir string
+
+	mu   sync.Mutex  // guards seen
+	seen fs.FileInfo // of network.json, when it was read last
+}
+
+// open reads all that the folder has, and returns a source that begins with the
+// newest.
+func (f *folder) open(now func() time.Time) (*directory.Live, error) {
+	given, err := f.read(networkFile)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.note(); err != nil {
+		return nil, err
+	}
+	all := []*directory.Network{given}
+	newest := given
+	names, err := f.copies()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		n, err := f.read(name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, n)
+		if n.Document.Serial > newest.Document.Serial {
+			newest = n
+		}
+	}
+	d, err := newest.Directory()
+	if err != nil {
+		return nil, err
+	}
+	live := directory.NewLive(d, now)
+	for _, n := range all {
+		if err := live.Remember(n); err != nil {
+			return nil, fmt.Errorf("node: %s does not fit the directories that this node has (%s): %w", networkFile, directoriesDir, err)
+		}
+	}
+	return live, f.store(d.Network())
+}
+
+// copies lists the files of past and present directories.
+func (f *folder) copies() (names []string, err error) {
+	entries, err := os.ReadDir(filepath.Join(f.dir, directoriesDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	for _, e := range entries {
+		if _, ok := serialOf(e.Name()); ok {
+			names = append(names, filepath.Join(directoriesDir, e.Name()))
+		}
+	}
+	return names, nil
+}
+
+func copyName(serial uint64) string { return strconv.FormatUint(serial, 10) + ".json" }
+
+func serialOf(name string) (uint64, bool) {
+	s, ok := strings.CutSuffix(filepath.Base(name), ".json")
+	if !ok {
+		return 0, false
+	}
+	serial, err := strconv.ParseUint(s, 10, 64)
+	return serial, err == nil
+}
+
+func (f *folder) read(name string) (*directory.Network, error) {
+	b, err := readBounded(filepath.Join(f.dir, name), directory.MaxNetworkFile)
+	if err != nil {
+		return nil, err
+	}
+	n, err := directory.ParseNetwork(b)
+	if err != nil {
+		return nil, fmt.Errorf("node: %s: %w", name, err)
+	}
+	return n, nil
+}
+
+// changed returns the network of network.json if the file is another one than
+// when it was read last, or nil.
+func (f *folder) changed() (*directory.Network, error) {
+	info, err := os.Stat(filepath.Join(f.dir, networkFile))
+	if err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	f.mu.Lock()
+	seen := f.seen
+	f.seen = info
+	f.mu.Unlock()
+	if os.SameFile(info, seen) && info.ModTime().Equal(seen.ModTime()) && info.Size() == seen.Size() {
+		return nil, nil
+	}
+	return f.read(networkFile)
+}
+
+// note remembers network.json as it is.
+func (f *folder) note() error {
+	info, err := os.Stat(filepath.Join(f.dir, networkFile))
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.seen = info
+	return nil
+}
+
+// store writes a directory: first the copy, then network.json unless that has a
+// newer one. A crash in between leaves the newer one in the copies, where a
+// start finds it.
+func (f *folder) store(n *directory.Network) error {
+	b, err := (&directory.Network{Document: n.Document, Key: n.Key, Signature: n.Signature}).Encode()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(f.dir, directoriesDir), 0o700); err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	if err := replaceFile(filepath.Join(f.dir, directoriesDir, copyName(n.Document.Serial)), b); err != nil {
+		return err
+	}
+	if given, err := f.read(networkFile); err == nil && given.Document.Serial >= n.Document.Serial {
+		return nil
+	}
+	if err := replaceFile(filepath.Join(f.dir, networkFile), b); err != nil {
+		return err
+	}
+	return f.note()
+}
+
+// keep stores the past directories of a source that the folder lacks, and
+// removes copies that do not matter any more.
+func (f *folder) keep(s directory.Source) error {
+	matter := map[uint64]bool{s.Current().Serial(): true}
+	for _, d := range s.Past() {
+		matter[d.Serial()] = true
+		path := filepath.Join(f.dir, directoriesDir, copyName(d.Serial()))
+		if _, err := os.Stat(path); err == nil {
+			continue
+		}
+		b, err := d.Network().Encode()
+		if err != nil {
+			return err
+		}
+		if err := replaceFile(path, b); err != nil {
+			return err
+		}
+	}
+	names, err := f.copies()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if serial, ok := serialOf(name); ok && !matter[serial] {
+			if err := os.Remove(filepath.Join(f.dir, name)); err != nil {
+				return fmt.Errorf("node: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// replaceFile writes a file in one step that a crash leaves done or undone.
+func replaceFile(path string, b []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	_, err = tmp.Write(b)
+	err = errors.Join(err, tmp.Chmod(0o600), tmp.Sync(), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("node: %w", errors.Join(err, os.Remove(tmp.Name())))
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes a renaming last. Windows knows no such thing.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	return nil
+}
