@@ -20,9 +20,11 @@ const (
 	TagSubscribe Tag = 5
 	TagProve     Tag = 6
 	TagDelete    Tag = 7
+	TagDirectory Tag = 8
 )
 
-// Request is one of *Quote, *Open, *Put, *Fetch, *Subscribe, *Prove, *Delete.
+// Request is one of *Quote, *Open, *Put, *Fetch, *Subscribe, *Prove, *Delete,
+// *Directory.
 type Request interface {
 	Tag() Tag
 	append(b []byte) []byte
@@ -87,6 +89,12 @@ type Delete struct {
 	Expiry  uint64
 	Authorization
 }
+
+// Directory asks for a directory that is newer than the one of Serial.
+type Directory struct{ Serial uint64 }
+
+// Tag implements Request.
+func (*Directory) Tag() Tag { return TagDirectory }
 
 // Tag implements Request.
 func (*Quote) Tag() Tag { return TagQuote }
@@ -168,12 +176,16 @@ func readRequest(r *wire.Reader, tag Tag) (Request, error) {
 		return p, readAuthorization(r, &p.Authorization)
 	case TagDelete:
 		return readDelete(r)
+	case TagDirectory:
+		return &Directory{Serial: r.Uint64()}, nil
 	default:
 		return nil, fmt.Errorf("request of unknown type %d: %w", tag, ErrFormat)
 	}
 }
 
 func (*Quote) append(b []byte) []byte { return b }
+
+func (d *Directory) append(b []byte) []byte { return wire.AppendUint64(b, d.Serial) }
 
 func (o *Open) append(b []byte) []byte {
 	b = wire.AppendUint16(wire.AppendUint32(o.Locator.append(b), o.Bytes), o.Days)

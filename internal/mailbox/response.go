@@ -8,19 +8,20 @@ import (
 
 // Tags of responses (spec/mailbox.md §4.5).
 const (
-	TagQuoteReply Tag = 0x81
-	TagOpened     Tag = 0x82
-	TagStored     Tag = 0x83
-	TagBatch      Tag = 0x84
-	TagChallenge  Tag = 0x85
-	TagSubscribed Tag = 0x86
-	TagDeleted    Tag = 0x87
-	TagPushed     Tag = 0x88
-	TagFailure    Tag = 0xff
+	TagQuoteReply     Tag = 0x81
+	TagOpened         Tag = 0x82
+	TagStored         Tag = 0x83
+	TagBatch          Tag = 0x84
+	TagChallenge      Tag = 0x85
+	TagSubscribed     Tag = 0x86
+	TagDeleted        Tag = 0x87
+	TagPushed         Tag = 0x88
+	TagDirectoryReply Tag = 0x89
+	TagFailure        Tag = 0xff
 )
 
 // Response is one of *QuoteReply, *Opened, *Stored, *Batch, *Challenge,
-// *Subscribed, *Pushed, *Deleted, *Failure.
+// *Subscribed, *Pushed, *Deleted, *DirectoryReply, *Failure.
 type Response interface {
 	Tag() Tag
 	append(b []byte) []byte
@@ -71,12 +72,22 @@ type Pushed struct {
 // Deleted answers Delete.
 type Deleted struct{}
 
+// MaxDirectory bounds a signed document (spec/directory.md §3).
+const MaxDirectory = 640 << 10
+
+// DirectoryReply answers Directory with a signed document, or with nothing when
+// the node has none that is newer. The network's key alone vouches for it.
+type DirectoryReply struct{ Signed []byte }
+
 // Failure refuses a request. It is an error that wraps its code's sentinel.
 type Failure struct {
 	Code       ErrorCode
 	Message    string
 	RetryAfter uint32 // seconds; 0 says nothing
 }
+
+// Tag implements Response.
+func (*DirectoryReply) Tag() Tag { return TagDirectoryReply }
 
 // Tag implements Response.
 func (*QuoteReply) Tag() Tag { return TagQuoteReply }
@@ -132,6 +143,10 @@ func checkResponse(resp Response) error {
 		if len(v.Item.Envelope) > MaxEnvelope {
 			return fmt.Errorf("push of %d bytes: %w", len(v.Item.Envelope), ErrTooLarge)
 		}
+	case *DirectoryReply:
+		if len(v.Signed) > MaxDirectory {
+			return fmt.Errorf("directory of %d bytes: %w", len(v.Signed), ErrTooLarge)
+		}
 	}
 	return nil
 }
@@ -173,6 +188,8 @@ func readResponse(r *wire.Reader, tag Tag) (Response, error) {
 		return &Pushed{Item: readItem(r), Cursor: readCursor(r)}, nil
 	case TagDeleted:
 		return &Deleted{}, nil
+	case TagDirectoryReply:
+		return &DirectoryReply{Signed: r.Vec32(MaxDirectory)}, nil
 	case TagFailure:
 		return &Failure{Code: ErrorCode(r.Uint8()), RetryAfter: r.Uint32(), Message: string(r.Vec8(MaxMessage))}, nil
 	default:
@@ -263,6 +280,8 @@ func (*Subscribed) append(b []byte) []byte { return b }
 func (p *Pushed) append(b []byte) []byte { return p.Cursor.append(p.Item.append(b)) }
 
 func (*Deleted) append(b []byte) []byte { return b }
+
+func (d *DirectoryReply) append(b []byte) []byte { return wire.AppendVec32(b, d.Signed) }
 
 func (f *Failure) append(b []byte) []byte {
 	b = wire.AppendUint32(append(b, byte(f.Code)), f.RetryAfter)

@@ -182,7 +182,7 @@ func (w *world) receipts(n int) []Receipt {
 func (w *world) requests() map[string]Request {
 	prove, _ := w.prove()
 	return map[string]Request{
-		"quote": &Quote{}, "open": w.open(), "put": w.put(), "fetch": w.fetch(), "subscribe": w.subscribe(),
+		"quote": &Quote{}, "directory": &Directory{Serial: 7}, "open": w.open(), "put": w.put(), "fetch": w.fetch(), "subscribe": w.subscribe(),
 		"prove": prove, "delete": w.remove(), "front door put": w.frontDoorPut(),
 		"front door fetch": w.frontDoorFetch(), "card put": w.cardPut(), "card fetch": w.cardFetch(),
 	}
@@ -191,7 +191,7 @@ func (w *world) requests() map[string]Request {
 func (w *world) responses() map[string]Response {
 	item := Item{Digest: Digest{1}, Expiry: 5, Envelope: bytes.Repeat([]byte{7}, 4096)}
 	return map[string]Response{
-		"quote": &QuoteReply{Quote: NewWorkQuote(w.node, 9, w.now)}, "opened": &Opened{Until: 1, Bytes: 2},
+		"directory reply": &DirectoryReply{Signed: []byte("signed")}, "no directory": &DirectoryReply{Signed: []byte{}}, "quote": &QuoteReply{Quote: NewWorkQuote(w.node, 9, w.now)}, "opened": &Opened{Until: 1, Bytes: 2},
 		"stored": &Stored{Receipts: w.receipts(3)}, "batch": &Batch{Items: []Item{item, item}, Next: Cursor{Seq: 4}, More: true},
 		"empty batch": &Batch{}, "challenge": &Challenge{Nonce: [ChallengeSize]byte{1}}, "subscribed": &Subscribed{},
 		"pushed": &Pushed{Item: item, Cursor: Cursor{Seq: 8}}, "deleted": &Deleted{},

@@ -31,6 +31,8 @@ func (s *Swarm) answer(got *mailbox.Received) (resp mailbox.Response, err error)
 	case *mailbox.Quote:
 		q := mailbox.NewWorkQuote(s.cfg.Identity, s.cfg.WorkBits, s.cfg.Now())
 		resp = &mailbox.QuoteReply{Quote: q}
+	case *mailbox.Directory:
+		resp = s.newerDirectory(r.Serial)
 	case *mailbox.Open:
 		resp, err = s.openMailbox(ctx, v, r)
 	case *mailbox.Put:
@@ -64,6 +66,16 @@ func (s *Swarm) fresh(v *view, got *mailbox.Received) error {
 	})
 }
 
+// newerDirectory is how a client that is behind is sent on: with the network's
+// own signature, so that it need not believe the node.
+func (s *Swarm) newerDirectory(than uint64) *mailbox.DirectoryReply {
+	reply := &mailbox.DirectoryReply{}
+	if d := s.cfg.Directory.Current(); d.Serial() > than {
+		reply.Signed = d.Signed()
+	}
+	return reply
+}
+
 func addressOf(req mailbox.Request) (mailbox.Address, bool) {
 	switch r := req.(type) {
 	case *mailbox.Open:
@@ -95,6 +107,8 @@ func requestName(req mailbox.Request) string {
 		return "subscribe"
 	case *mailbox.Delete:
 		return "delete"
+	case *mailbox.Directory:
+		return "directory"
 	}
 	return "other"
 }
