@@ -32,12 +32,14 @@ type Client struct {
 	hub     hub
 	timing  timing
 	unread  atomic.Uint64 // envelopes that could not be read
+	salt    [32]byte      // of moments that this run draws
 
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
 	arrivals     chan arrival
+	places       chan struct{} // inboxes that are being read to their end
 	kickOutbox   signal
 	kickReceipts signal
 	kickDelete   signal
@@ -85,6 +87,7 @@ func newClient(ctx context.Context, cfg clientConfig) (*Client, error) {
 		log:          cfg.log,
 		timing:       cfg.timing,
 		arrivals:     make(chan arrival),
+		places:       make(chan struct{}, maxDrains),
 		kickOutbox:   newSignal(),
 		kickReceipts: newSignal(),
 		kickDelete:   newSignal(),
@@ -107,6 +110,9 @@ func newClient(ctx context.Context, cfg clientConfig) (*Client, error) {
 		dir:    cfg.dir,
 		timing: &c.timing,
 		failed: map[identity.NodeID]time.Time{},
+	}
+	if _, err := io.ReadFull(cfg.rand, c.salt[:]); err != nil {
+		return nil, err
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if err := c.vault.View(ctx, c.load); err != nil {
@@ -134,7 +140,7 @@ func (c *Client) load(tx *vault.Tx) error {
 		return err
 	}
 	for _, row := range rows {
-		ch, err := newChannel(row, c.persona.Base())
+		ch, err := c.newChannel(row)
 		if err != nil {
 			return err
 		}

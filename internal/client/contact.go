@@ -269,7 +269,7 @@ func (c *Client) invite(tx *vault.Tx, peer suite.VerifyKey, p identity.Period, c
 	if err != nil {
 		return nil, err
 	}
-	return newChannel(row, c.persona.Base())
+	return c.newChannel(row)
 }
 
 // firstAD is what both sides of a first contact know beforehand.

@@ -13,63 +13,111 @@ import (
 
 func newTimer(d time.Duration) *time.Timer { return time.NewTimer(max(d, 0)) }
 
+// maxDrains bounds how many inboxes are read to their end at a time: enough to
+// hide the round trip, so that hundreds take less than a minute, and no more
+// than a few streams to a circuit each moment.
+const maxDrains = 16
+
+// place waits for one of maxDrains; free gives it back. Those that wait come in
+// the order in which they began to, which is a random one.
+func (c *Client) place(ctx context.Context) (free func(), ok bool) {
+	select {
+	case c.places <- struct{}{}:
+		return func() { <-c.places }, true
+	case <-ctx.Done():
+		return nil, false
+	}
+}
+
 // drainOld reads periods that are over to their end, oldest first, and notes
-// each one that is done, so that it is not read again.
-func (c *Client) drainOld(ctx context.Context, in inbox, old []identity.Period) {
-	for _, p := range old {
-		for n := uint32(0); ; n++ {
-			_, err := in.credential(p)
-			if err != nil {
-				break // its keys are gone: nothing there can be read
-			}
-			if err = c.drain(ctx, in, p); err == nil {
-				break
-			}
-			c.noteFault(err)
-			timer := newTimer(c.jitter(c.timing.backoff(n)))
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				timer.Stop()
-				return
-			}
+// each one that is done, so that it is not read again. tried is called when all
+// was read, or failed for the first time.
+func (c *Client) drainOld(ctx context.Context, in inbox, old []identity.Period, tried func()) {
+	for n := uint32(0); len(old) > 0; n++ {
+		free, ok := c.place(ctx)
+		if !ok {
+			return
 		}
-		if ctx.Err() != nil || c.update(func(tx *vault.Tx) error { return in.setRead(tx, p+1) }) != nil {
+		done, err := c.drainAllOf(ctx, in, old)
+		free()
+		tried()
+		old = old[done:]
+		if ctx.Err() != nil || err == nil {
+			return
+		}
+		c.noteFault(err)
+		if !c.pause(ctx, c.jitter(c.timing.backoff(n))) {
 			return
 		}
 	}
 }
 
+// drainAllOf reads one period after the other until one fails, and returns how
+// many are done.
+func (c *Client) drainAllOf(ctx context.Context, in inbox, old []identity.Period) (done int, err error) {
+	for _, p := range old {
+		if _, err := in.credential(p); err == nil { // else its keys are gone: nothing there can be read
+			if err := c.drain(ctx, in, p); err != nil {
+				return done, err
+			}
+		}
+		if err := c.update(func(tx *vault.Tx) error { return in.setRead(tx, p+1) }); err != nil {
+			return done, err
+		}
+		done++
+	}
+	return done, nil
+}
+
 // drain reads a mailbox to its end at a majority of its swarm, which meets the
 // majority that every acknowledged envelope lies at, and returns when all of
-// it is in the vault.
+// it is in the vault. More members are asked only in the place of those that
+// fail or are slow.
 func (c *Client) drain(ctx context.Context, in inbox, p identity.Period) error {
 	t, _, err := c.readTarget(in, p, 0)
 	if err != nil {
 		return err
 	}
 	nodes := c.order(t.loc.Address())
+	if len(nodes) == 0 {
+		return errNoSwarm
+	}
 	results := make(chan error, len(nodes))
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	ctx, cancel := context.WithTimeout(ctx, 2*c.timing.attempt)
 	defer cancel()
-	for i, n := range nodes {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+	next := 0
+	more := func() {
+		if next == len(nodes) {
+			return
+		}
+		i, n := next, nodes[next]
+		next++
+		wg.Go(func() {
 			err := c.drainAt(ctx, in, p, i, n)
 			c.report(ctx, n.ID, err)
 			results <- err
-		}()
+		})
 	}
-	ok := 0
-	for range nodes {
-		if err := <-results; err == nil {
-			ok++
-		}
-		if ok >= majority(len(nodes)) {
-			return nil
+	need := majority(len(nodes))
+	for range need {
+		more()
+	}
+	hedge := newTimer(c.timing.hedge)
+	defer hedge.Stop()
+	for ok, answers := 0, 0; answers < next; {
+		select {
+		case err := <-results:
+			answers++
+			if err != nil {
+				more()
+			} else if ok++; ok == need {
+				return nil
+			}
+		case <-hedge.C:
+			more()
+			hedge.Reset(c.timing.hedge)
 		}
 	}
 	if ctx.Err() != nil {
@@ -117,39 +165,33 @@ func (c *Client) drainAt(ctx context.Context, in inbox, p identity.Period, repli
 func (c *Client) Sync(ctx context.Context) error {
 	ctx, cancel := c.joined(ctx)
 	defer cancel()
-	if err := c.drainAll(ctx, c.readable(frontDoor{c})); err != nil {
+	if err := c.syncAll(ctx, []inbox{frontDoor{c}}); err != nil {
 		return err
 	}
-	var todo []watchKey
+	var all []inbox
 	for _, ch := range c.shuffled() {
-		todo = append(todo, c.readable(conversationInbox{ch})...)
+		all = append(all, conversationInbox{ch})
 	}
-	return c.drainAll(ctx, todo)
+	return c.syncAll(ctx, all)
 }
 
-func (c *Client) readable(in inbox) (out []watchKey) {
-	live, old := watched(in, c.now())
-	for _, p := range append(old, live...) {
-		out = append(out, watchKey{in.id(), p})
-	}
-	return out
-}
-
-// maxDrains bounds how many mailboxes Sync reads at a time.
-const maxDrains = 8
-
-func (c *Client) drainAll(ctx context.Context, todo []watchKey) error {
-	places := make(chan struct{}, maxDrains)
-	results := make(chan error, len(todo))
-	for _, key := range todo {
-		places <- struct{}{}
+// syncAll reads inboxes, each one's periods from the oldest on.
+func (c *Client) syncAll(ctx context.Context, all []inbox) error {
+	results := make(chan error, len(all))
+	for _, in := range all {
 		go func() {
-			results <- c.syncOne(ctx, key)
-			<-places
+			live, old := c.watched(in, c.now())
+			var err error
+			for _, p := range append(old, live...) {
+				if err = c.syncOne(ctx, watchKey{in.id(), p}); err != nil {
+					break
+				}
+			}
+			results <- err
 		}()
 	}
 	var first error
-	for range todo {
+	for range all {
 		if err := <-results; err != nil && first == nil {
 			first = err
 		}
@@ -167,16 +209,17 @@ func (c *Client) syncOne(ctx context.Context, key watchKey) error {
 		if _, err := in.credential(key.period); err != nil {
 			return nil // before our time
 		}
+		free, ok := c.place(ctx)
+		if !ok {
+			return ctx.Err()
+		}
 		err := c.drain(ctx, in, key.period)
+		free()
 		if err == nil {
 			return nil
 		}
 		c.noteFault(err)
-		timer := newTimer(c.jitter(c.timing.backoff(n)))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !c.pause(ctx, c.jitter(c.timing.backoff(n))) {
 			return ctx.Err()
 		}
 	}

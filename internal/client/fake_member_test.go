@@ -67,6 +67,8 @@ func (s *fakeSwarm) serve(m *fakeMember, conn net.Conn) {
 		resp, err := s.handle(m, got)
 		if err != nil {
 			resp = mailbox.Refuse(err)
+		} else {
+			s.tell(m, conn, got)
 		}
 		s.mu.Lock()
 		mute := s.mute != nil && s.mute(m.id, got.Request)
@@ -102,6 +104,34 @@ func (s *fakeSwarm) openSealed(m *fakeMember, key *mailbox.RequestKey, frame []b
 		return got, sealer, nil
 	}
 	return nil, nil, mailbox.ErrUnknownKey
+}
+
+// tell lets the joiner's log see a request that was granted.
+func (s *fakeSwarm) tell(m *fakeMember, conn net.Conn, got *mailbox.Received) {
+	stream, ok := conn.(*modelStream)
+	if !ok {
+		return
+	}
+	log := stream.c.n.w.log
+	others := func(kind sightKind, loc mailbox.Locator, size int, stored ...[]byte) {
+		log.saw(m.id, stream, kind, loc, size, stored...)
+		for _, n := range s.dir.SwarmOf(loc.Address()) {
+			if n.ID != m.id {
+				log.saw(n.ID, nil, kind, loc, size)
+			}
+		}
+	}
+	switch r := got.Request.(type) {
+	case *mailbox.Open:
+		others(sawOpen, r.Locator, int(r.Bytes))
+	case *mailbox.Put:
+		e := r.Envelope
+		others(sawPut, r.Locator, len(e), r.Authorization.Signature[:], e[:40], e[len(e)-24:])
+	case *mailbox.Delete:
+		others(sawDelete, r.Locator, len(r.Digests), r.Authorization.Signature[:])
+	case *mailbox.Fetch:
+		log.saw(m.id, stream, sawFetch, r.Locator, 0, r.Authorization.Signature[:], got.Stamp.Nonce[:])
+	}
 }
 
 func reply(conn net.Conn, sealer *mailbox.ReplySealer, resp mailbox.Response) bool {
@@ -284,6 +314,10 @@ func (s *fakeSwarm) subscribe(m *fakeMember, conn net.Conn, got *mailbox.Receive
 		return
 	}
 	if reply(conn, sealer, &mailbox.Subscribed{}) {
+		if stream, ok := conn.(*modelStream); ok {
+			p := prove.(*mailbox.Prove)
+			stream.c.n.w.log.saw(m.id, stream, sawSub, sub.Locator, 0, p.Authorization.Signature[:], got.Stamp.Nonce[:])
+		}
 		s.push(m, conn, sub, sealer)
 	}
 }

@@ -138,5 +138,5 @@ func (c *Client) join(tx *vault.Tx, intro *identity.Introduction, o *opening, se
 	if err := tx.SetSession(row.ID, row.Device, session.Encode()); err != nil {
 		return nil, err
 	}
-	return newChannel(row, c.persona.Base())
+	return c.newChannel(row)
 }

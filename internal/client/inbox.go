@@ -1,14 +1,15 @@
 package client
 
 import (
+	"encoding/binary"
 	"errors"
-	"slices"
 	"time"
 
 	"sotto/internal/identity"
 	"sotto/internal/mailbox"
 	"sotto/internal/suite"
 	"sotto/internal/vault"
+	"sotto/internal/wire"
 )
 
 // inbox is a succession of mailboxes that we read: a conversation's, or the
@@ -17,6 +18,8 @@ type inbox interface {
 	// id is the conversation's, or zero for the front door.
 	id() [32]byte
 	period(now time.Time) identity.Period
+	// ends is when a period of this inbox does.
+	ends(p identity.Period) time.Time
 	// box returns the mailbox of a period, until when it must stand, and the key
 	// that opens what is in it.
 	box(p identity.Period) (mailbox.Locator, time.Time, suite.Key, error)
@@ -36,10 +39,12 @@ func (i conversationInbox) id() [32]byte { return i.channel.id }
 
 func (i conversationInbox) box(p identity.Period) (mailbox.Locator, time.Time, suite.Key, error) {
 	b, err := i.channel.box(p, false)
-	return b.Locator, i.ends(p, false).Add(mailbox.MaxTTL), b.Key, err
+	return b.Locator, i.ends(p).Add(mailbox.MaxTTL), b.Key, err
 }
 
 func (i conversationInbox) period(now time.Time) identity.Period { return i.channel.period(now, false) }
+
+func (i conversationInbox) ends(p identity.Period) time.Time { return i.channel.ends(p, false) }
 
 func (i conversationInbox) credential(p identity.Period) (credential, error) {
 	s, err := i.owner(p)
@@ -61,6 +66,8 @@ const settingDoorRead = "door/read"
 func (frontDoor) id() [32]byte { return [32]byte{} }
 
 func (frontDoor) period(now time.Time) identity.Period { return identity.PeriodAt(now) }
+
+func (frontDoor) ends(p identity.Period) time.Time { return p.End() }
 
 func (f frontDoor) box(p identity.Period) (mailbox.Locator, time.Time, suite.Key, error) {
 	loc, err := mailbox.FrontDoor(f.c.root, p)
@@ -90,10 +97,15 @@ func (f frontDoor) setRead(tx *vault.Tx, p identity.Period) error {
 }
 
 // watched returns the periods of an inbox to read at now: live ones, which are
-// subscribed to, and earlier ones, which are read once to their end.
-func watched(in inbox, now time.Time) (live, old []identity.Period) {
-	for _, at := range []time.Time{now.Add(-overlap), now, now.Add(overlap)} {
-		if p := in.period(at); !slices.Contains(live, p) {
+// subscribed to, and earlier ones, which are read once to their end. A mailbox
+// is watched from before its period until after it, by overlap and by moments
+// of its own at both ends.
+func (c *Client) watched(in inbox, now time.Time) (live, old []identity.Period) {
+	current := in.period(now)
+	for p := max(current, 1) - 1; p <= current+1; p++ {
+		begins := in.ends(p - 1).Add(-overlap - c.moment(in, p, 0, watchSpread))
+		ends := in.ends(p).Add(overlap + c.moment(in, p, 1, watchSpread))
+		if !now.Before(begins) && now.Before(ends) {
 			live = append(live, p)
 		}
 	}
@@ -102,6 +114,17 @@ func watched(in inbox, now time.Time) (live, old []identity.Period) {
 		old = append(old, p)
 	}
 	return live, old
+}
+
+// moment is a time up to within that belongs to one end of a mailbox's period
+// for as long as the client runs, and that nobody else can know.
+func (c *Client) moment(in inbox, p identity.Period, end uint8, within time.Duration) time.Duration {
+	if c.timing.unphased {
+		return 0
+	}
+	id := in.id()
+	h := suite.Hash(labelMoment, c.salt[:], id[:], wire.AppendUint64(nil, uint64(p)), []byte{end})
+	return time.Duration(binary.BigEndian.Uint64(h[:8]) % uint64(within))
 }
 
 // inboxes returns everything that is read now.

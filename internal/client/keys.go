@@ -53,10 +53,16 @@ func (k *requestKeys) get(at keyPlace, now time.Time) *mailbox.RequestKeyCert {
 	k.mu.Lock()
 	cert := k.certs[at]
 	k.mu.Unlock()
-	if cert == nil || cert.Verify(at.node, now) != nil {
+	if cert == nil || !counts(cert, now) {
 		return nil
 	}
 	return cert
+}
+
+// counts says whether a certificate that was verified when it came still does.
+func counts(cert *mailbox.RequestKeyCert, now time.Time) bool {
+	t := uint64(max(now.Unix(), 0))
+	return t+uint64(mailbox.MaxClockSkew/time.Second) >= cert.NotBefore && t < cert.NotAfter
 }
 
 func (k *requestKeys) put(at keyPlace, cert *mailbox.RequestKeyCert, now time.Time) {
@@ -79,7 +85,7 @@ func (k *requestKeys) put(at keyPlace, cert *mailbox.RequestKeyCert, now time.Ti
 // purgeLocked makes room: what has expired goes, and else any.
 func (k *requestKeys) purgeLocked(now time.Time) {
 	for at, cert := range k.certs {
-		if uint64(now.Unix()) >= cert.NotAfter {
+		if !counts(cert, now) {
 			delete(k.certs, at)
 		}
 	}

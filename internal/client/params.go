@@ -24,6 +24,12 @@ const (
 	// openAhead is how long before a period its mailboxes are opened, so that
 	// no message waits for proof of work.
 	openAhead = 12 * time.Hour
+	// openSpread is by how much earlier it is done, drawn for each mailbox: two
+	// that are opened exactly one period apart would follow one another.
+	openSpread = 12 * time.Hour
+	// watchSpread is by how much longer than overlap a mailbox is watched, drawn
+	// for each end of each mailbox, for the same reason.
+	watchSpread = 12 * time.Hour
 	// firstGap is how far back a new conversation is read, in case the
 	// inviter's clock is behind.
 	firstGap = time.Hour
@@ -50,7 +56,8 @@ const (
 // timing is what tests shorten.
 type timing struct {
 	receiptMin, receiptMax time.Duration // how long a receipt waits, at random
-	tombstones             time.Duration // how long deletions gather
+	tombstones             time.Duration // at most, between the deletions of two mailboxes
+	deleted                time.Duration // within which those of all mailboxes leave
 	hedge                  time.Duration // when a put goes to a second member too
 	attempt                time.Duration // how long a request may take
 	retryMin, retryMax     time.Duration // backoff between attempts
@@ -59,13 +66,17 @@ type timing struct {
 	gap                    time.Duration // how long Take waits for what is missing
 	apart                  time.Duration // at most, between request keys fetched ahead
 	start                  time.Duration // over which subscriptions begin
+	second                 time.Duration // over which those begin that only make up for others
+	moving                 time.Duration // over which those move whose circuit retires
 	spread                 time.Duration // over which the cards of coming periods are published
+	unphased               bool          // mailboxes change periods at midnight, in tests alone
 }
 
 var defaultTiming = timing{
-	receiptMin: 150 * time.Millisecond,
-	receiptMax: 900 * time.Millisecond,
-	tombstones: 3 * time.Second,
+	receiptMin: 500 * time.Millisecond,
+	receiptMax: 8 * time.Second,
+	tombstones: time.Minute,
+	deleted:    20 * time.Minute,
 	hedge:      1500 * time.Millisecond,
 	attempt:    12 * time.Second,
 	retryMin:   400 * time.Millisecond,
@@ -73,9 +84,20 @@ var defaultTiming = timing{
 	patience:   45 * time.Second,
 	tick:       time.Minute,
 	gap:        5 * time.Second,
-	apart:      400 * time.Millisecond,
+	apart:      5 * time.Second,
 	start:      1500 * time.Millisecond,
+	second:     90 * time.Second,
+	moving:     10 * time.Minute,
 	spread:     20 * time.Second,
+}
+
+// bare is t without the random delays and phases that make mailboxes hard to
+// join, for the tests that measure what these are worth.
+func (t timing) bare() timing {
+	t.receiptMin, t.receiptMax = 0, 0
+	t.tombstones, t.apart, t.start, t.second, t.moving, t.spread = 0, 0, 0, 0, 0, 0
+	t.unphased = true
+	return t
 }
 
 // backoff is the pause after the n-th failure in a row, without jitter.

@@ -38,7 +38,8 @@ func (c *Client) prepareAll() (first error) {
 	now := c.now()
 	for _, ch := range c.shuffled() {
 		current := ch.period(now, true)
-		for _, p := range []identity.Period{current, ch.period(now.Add(openAhead), true)} {
+		ahead := openAhead + c.moment(conversationInbox{ch}, current+1, 2, openSpread)
+		for _, p := range []identity.Period{current, ch.period(now.Add(ahead), true)} {
 			asked, err := c.prepare(ch, p, now)
 			if err != nil && !errors.Is(err, mailbox.ErrErased) && first == nil {
 				first = err

@@ -20,6 +20,8 @@ const (
 	labelFirst suite.Label = suite.LabelPrefix + "client/first"
 	labelKey   suite.Label = suite.LabelPrefix + "client/request key"
 	labelLocal suite.Label = suite.LabelPrefix + "client/message"
+	// labelMoment draws times, and nothing of it leaves the client.
+	labelMoment suite.Label = suite.LabelPrefix + "client/moment"
 )
 
 const (
@@ -209,7 +211,7 @@ func (c *Client) seal(tx *vault.Tx, conv vault.Conversation, kind vault.OutboxKi
 	ch := c.channelOf(conv.ID)
 	if ch == nil { // not committed yet
 		var err error
-		if ch, err = newChannel(conv, c.persona.Base()); err != nil {
+		if ch, err = c.newChannel(conv); err != nil {
 			return err
 		}
 	}

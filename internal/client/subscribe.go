@@ -27,6 +27,8 @@ type watchKey struct {
 // those that are not any more (spec/client.md §5.5).
 func (c *Client) planLoop() {
 	watches := map[watchKey]context.CancelFunc{}
+	caughtUp := map[[32]byte]bool{} // inboxes whose old periods were read, or tried in vain
+	tried := make(chan [32]byte)
 	finished := make(chan watchKey)
 	defer func() {
 		for range watches {
@@ -50,17 +52,7 @@ func (c *Client) planLoop() {
 	for {
 		wanted := map[watchKey]bool{}
 		for _, in := range c.inboxes() {
-			live, old := watched(in, c.now())
-			for _, p := range live {
-				if _, err := in.credential(p); err != nil {
-					continue // before the account's time
-				}
-				key := watchKey{in.id(), p}
-				wanted[key] = true
-				if watches[key] == nil {
-					start(key, func(ctx context.Context, within time.Duration) { c.watch(ctx, in, p, within) })
-				}
-			}
+			live, old := c.watched(in, c.now())
 			if len(old) > 0 {
 				// Drained in order, and no mailbox again while it is watched.
 				key := watchKey{in.id(), oldPeriods}
@@ -68,9 +60,28 @@ func (c *Client) planLoop() {
 				if watches[key] == nil {
 					start(key, func(ctx context.Context, within time.Duration) {
 						if c.pause(ctx, c.random(0, within)) {
-							c.drainOld(ctx, in, old)
+							c.drainOld(ctx, in, old, func() {
+								select {
+								case tried <- in.id():
+								case <-ctx.Done():
+								}
+							})
 						}
 					})
+				}
+			} else {
+				caughtUp[in.id()] = true
+			}
+			for _, p := range live {
+				if _, err := in.credential(p); err != nil {
+					continue // before the account's time
+				}
+				key := watchKey{in.id(), p}
+				wanted[key] = true
+				// What came before is read first: too many messages that others
+				// overtake could not be read any more.
+				if watches[key] == nil && caughtUp[in.id()] {
+					start(key, func(ctx context.Context, within time.Duration) { c.watch(ctx, in, p, within) })
 				}
 			}
 		}
@@ -84,6 +95,8 @@ func (c *Client) planLoop() {
 		select {
 		case key := <-finished:
 			delete(watches, key)
+		case id := <-tried:
+			caughtUp[id] = true
 		case <-c.kickPlan:
 		case <-timer.C:
 		case <-c.ctx.Done():
@@ -98,15 +111,20 @@ func (c *Client) planLoop() {
 const oldPeriods = ^identity.Period(0)
 
 // watch subscribes to a live mailbox at two members until ctx ends, each at a
-// random moment: what begins together looks like one client's.
+// random moment: what begins together looks like one client's. The first one is
+// soon, since it brings what waits; the second has time.
 func (c *Client) watch(ctx context.Context, in inbox, p identity.Period, within time.Duration) {
 	w := &watch{c: c, in: in, period: p}
+	for i := range w.wake {
+		w.wake[i] = newSignal()
+	}
+	w.pressing[0] = true
 	var wg sync.WaitGroup
 	for i := range replicas {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			if c.pause(ctx, c.random(0, within)) {
+			if i > 0 && w.rest(ctx, i) || i == 0 && c.pause(ctx, c.random(0, within)) {
 				w.keep(ctx, i)
 			}
 		}()
@@ -119,9 +137,66 @@ type watch struct {
 	c      *Client
 	in     inbox
 	period identity.Period
+	wake   [replicas]signal // the other one fell
 
-	mu sync.Mutex                // guards at
-	at [replicas]identity.NodeID // where each subscription is, or is being made
+	mu       sync.Mutex                // guards what follows
+	at       [replicas]identity.NodeID // where each subscription is, or is being made
+	up       [replicas]bool            // it stands
+	pressing [replicas]bool            // it is being made in haste, since no other stands
+}
+
+// rest waits before a subscription is made. While the other one stands there is
+// time: those that fell with one circuit come back far apart. If none does, the
+// pause is short. It reports false when ctx ends.
+func (w *watch) rest(ctx context.Context, replica int) bool {
+	t := &w.c.timing
+	short := max(w.c.jitter(t.backoff(0)/2), w.c.random(0, t.start))
+	if w.haste(replica) {
+		return w.c.pause(ctx, short)
+	}
+	timer := newTimer(max(short, w.c.random(0, t.second)))
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return true
+		case <-w.wake[replica]:
+			if w.haste(replica) {
+				return w.c.pause(ctx, short)
+			}
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// haste says whether this one has to be made soon, and takes that on itself.
+func (w *watch) haste(replica int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range replicas {
+		if i != replica && (w.up[i] || w.pressing[i]) {
+			return false
+		}
+	}
+	w.pressing[replica] = true
+	return true
+}
+
+// set notes whether a subscription stands, and wakes the other one's maker when
+// it does not.
+func (w *watch) set(replica int, up bool) {
+	w.mu.Lock()
+	w.up[replica], w.pressing[replica] = up, false
+	w.mu.Unlock()
+	if up {
+		return
+	}
+	for i := range replicas {
+		if i != replica {
+			w.wake[i].kick()
+		}
+	}
 }
 
 // pause waits, and reports false when ctx ends meanwhile.
@@ -138,8 +213,9 @@ func (c *Client) pause(ctx context.Context, d time.Duration) bool {
 
 // keep holds one subscription up: when it falls, the next one is made after a
 // random moment, since others fell with it, and after failures with growing
-// pauses. When its circuit retires, the next one is made first, and the old one
-// goes on until that stands (spec/client.md §5.5).
+// pauses. When its circuit retires, the next one is made first, at a moment
+// within minutes, and the old one goes on until that stands
+// (spec/client.md §5.5).
 func (w *watch) keep(ctx context.Context, replica int) {
 	var sub *subscription
 	defer func() { sub.close() }()
@@ -151,6 +227,9 @@ func (w *watch) keep(ctx context.Context, replica int) {
 			return
 		}
 		if err != nil {
+			if !sub.stands() {
+				w.set(replica, false)
+			}
 			failures++
 			w.c.noteFault(err)
 			w.c.pause(ctx, w.c.jitter(w.c.timing.backoff(min(failures, 6))/2))
@@ -159,8 +238,12 @@ func (w *watch) keep(ctx context.Context, replica int) {
 		failures = 0
 		sub.close()
 		sub = next
-		sub.lasts(ctx)
-		w.c.pause(ctx, max(w.c.jitter(w.c.timing.backoff(0)/2), w.c.random(0, w.c.timing.start)))
+		w.set(replica, true)
+		if sub.lasts(ctx, w.c.random(0, w.c.timing.moving)) {
+			continue // it moves
+		}
+		w.set(replica, false)
+		w.rest(ctx, replica)
 	}
 }
 
@@ -196,12 +279,38 @@ type subscription struct {
 	ended  chan struct{}
 }
 
-// lasts returns when the subscription has ended or is to move, or with ctx.
-func (s *subscription) lasts(ctx context.Context) {
+// lasts returns true when the subscription is to move, which is within a while
+// of its circuit's retiring, and false when it has ended, or with ctx.
+func (s *subscription) lasts(ctx context.Context, within time.Duration) bool {
+	select {
+	case <-s.d.stream.Retiring():
+	case <-s.ended:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+	timer := newTimer(within)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.ended:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// stands says whether there is one that has not ended.
+func (s *subscription) stands() bool {
+	if s == nil {
+		return false
+	}
 	select {
 	case <-s.ended:
-	case <-s.d.stream.Retiring():
-	case <-ctx.Done():
+		return false
+	default:
+		return true
 	}
 }
 

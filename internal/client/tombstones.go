@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"sotto/internal/directory"
@@ -10,53 +11,63 @@ import (
 	"sotto/internal/vault"
 )
 
-// deleteLoop deletes from the swarms what is safe in the vault, gathered for a
-// while, since nothing waits for it (spec/client.md §5.8).
+// deleteLoop deletes from the swarms what is safe in the vault: one mailbox
+// after another, in random order and with random pauses, since nothing waits
+// for it and what is deleted within moments shows one client
+// (spec/client.md §5.8).
 func (c *Client) deleteLoop() {
-	failures := uint32(0)
+	failures, pause := uint32(0), time.Duration(0) // some may be left from before
 	for {
-		d := time.Duration(-1)
-		if failures > 0 {
-			d = c.jitter(c.timing.backoff(failures))
-		}
-		if !c.wait(c.kickDelete, d) || !c.sleep(c.jitter(c.timing.tombstones)) {
+		if !c.wait(c.kickDelete, pause) {
 			return
 		}
+		failed := map[vault.TombstoneBox]bool{} // in this round; the others' turn comes all the same
 		for {
-			done, err := c.deleteSome()
-			if err != nil {
-				failures++
+			boxes, err := c.deletable(failed)
+			if err != nil || len(boxes) == 0 {
 				break
 			}
+			if !c.sleep(c.random(0, min(c.timing.tombstones, c.timing.deleted/time.Duration(len(boxes))))) {
+				return
+			}
+			box := boxes[c.random(0, time.Duration(len(boxes)-1))]
+			if err := c.deleteFrom(box); err != nil {
+				failed[box] = true
+			}
+		}
+		pause = -1
+		if len(failed) == 0 {
 			failures = 0
-			if done {
-				break
-			}
+		} else {
+			failures++
+			pause = c.jitter(c.timing.backoff(failures))
 		}
 	}
 }
 
-// deleteSome sends the tombstones of one mailbox.
-func (c *Client) deleteSome() (done bool, _ error) {
-	var all []vault.Tombstone
-	err := c.vault.View(c.ctx, func(tx *vault.Tx) (err error) {
-		all, err = tx.Tombstones(mailbox.MaxDigests)
+// deletable returns the mailboxes to delete from, but for those that failed.
+func (c *Client) deletable(failed map[vault.TombstoneBox]bool) (boxes []vault.TombstoneBox, err error) {
+	err = c.vault.View(c.ctx, func(tx *vault.Tx) (err error) {
+		boxes, err = tx.TombstoneBoxes()
 		return err
 	})
-	if err != nil || len(all) == 0 {
-		return true, err
-	}
-	group := all[:1]
-	for _, s := range all[1:] {
-		if s.Owner != group[0].Owner || s.Period != group[0].Period {
-			break
-		}
-		group = all[:len(group)+1]
+	return slices.DeleteFunc(boxes, func(b vault.TombstoneBox) bool { return failed[b] }), err
+}
+
+// deleteFrom sends the tombstones of one mailbox, as many as one request holds.
+func (c *Client) deleteFrom(box vault.TombstoneBox) error {
+	var group []vault.Tombstone
+	err := c.vault.View(c.ctx, func(tx *vault.Tx) (err error) {
+		group, err = tx.Tombstones(box, mailbox.MaxDigests)
+		return err
+	})
+	if err != nil || len(group) == 0 {
+		return err
 	}
 	if err := c.bury(group); err != nil && c.worthDeleting(group) {
-		return false, err
+		return err
 	}
-	return false, c.update(func(tx *vault.Tx) error {
+	return c.update(func(tx *vault.Tx) error {
 		for _, s := range group {
 			if err := tx.DeleteTombstone(s); err != nil {
 				return err

@@ -14,17 +14,33 @@ func (t *Tx) AddTombstone(s Tombstone) error {
 	return t.exec("INSERT OR IGNORE INTO tombstones(owner, period, digest, expiry) VALUES(?,?,?,?)", s.Owner[:], s.Period, s.Digest[:], s.Expiry)
 }
 
-// Tombstones returns up to limit, those of one mailbox together.
-func (t *Tx) Tombstones(limit int) (out []Tombstone, err error) {
-	err = t.query("SELECT owner, period, digest, expiry FROM tombstones ORDER BY owner, period, digest LIMIT ?", func(r *row) error {
-		var s Tombstone
-		r.fixed(s.Owner[:])
-		s.Period = r.uint64()
+// TombstoneBox is a mailbox that has tombstones.
+type TombstoneBox struct {
+	Owner  [32]byte
+	Period uint64
+}
+
+// TombstoneBoxes returns all of them.
+func (t *Tx) TombstoneBoxes() (out []TombstoneBox, err error) {
+	err = t.query("SELECT DISTINCT owner, period FROM tombstones", func(r *row) error {
+		var b TombstoneBox
+		r.fixed(b.Owner[:])
+		b.Period = r.uint64()
+		out = append(out, b)
+		return nil
+	})
+	return out, err
+}
+
+// Tombstones returns up to limit of one mailbox.
+func (t *Tx) Tombstones(box TombstoneBox, limit int) (out []Tombstone, err error) {
+	err = t.query("SELECT digest, expiry FROM tombstones WHERE owner=? AND period=? ORDER BY digest LIMIT ?", func(r *row) error {
+		s := Tombstone{Owner: box.Owner, Period: box.Period}
 		r.fixed(s.Digest[:])
 		s.Expiry = r.uint64()
 		out = append(out, s)
 		return nil
-	}, limit)
+	}, box.Owner[:], box.Period, limit)
 	return out, err
 }
 

@@ -1,0 +1,197 @@
+package client
+
+import (
+	"hash/maphash"
+	"slices"
+	"sync"
+	"time"
+
+	"sotto/internal/circuit"
+	"sotto/internal/identity"
+	"sotto/internal/mailbox"
+)
+
+// sightKind is what a member sees happen to a mailbox.
+type sightKind uint8
+
+const (
+	sawOpen   sightKind = iota // asked for by a client, here or at another member
+	sawSub                     // a subscription stands
+	sawEnd                     // it has ended
+	sawPut                     // an envelope, from a client or another member
+	sawDelete                  // likewise
+	sawFetch
+	sawPush
+	sawKinds
+)
+
+// sight is one thing that one member saw. stream is -1 for what came from
+// another member.
+type sight struct {
+	at     int64 // milliseconds
+	node   uint16
+	kind   sightKind
+	box    int32
+	stream int32
+	size   int32
+}
+
+// cellSight is what a guard sees of a message on a circuit.
+type cellSight struct {
+	at      int64
+	circuit int32
+	up      bool
+}
+
+type circuitSight struct {
+	client  int // for the guard, who sees its address
+	purpose circuit.Purpose
+	hops    [3]uint16
+}
+
+// joinLog is everything that all nodes see. The joiner is given the part of two.
+type joinLog struct {
+	began time.Time
+	nodes map[identity.NodeID]uint16
+	seed  maphash.Seed
+
+	mu       sync.Mutex // guards what follows
+	boxes    map[mailbox.Address]int32
+	locators []mailbox.Locator
+	sights   []sight
+	circuits []circuitSight
+	streams  []struct {
+		circuit int32
+		node    uint16
+	}
+	subs   map[int32]int32 // streams with a subscription: the mailbox
+	bursts []cellSight
+	first  map[uint64]int32   // windows of stored bytes: the first mailbox that has them
+	twins  map[uint64][]int32 // those that several have: which
+	// sizes counts the stored envelopes of each class.
+	sizes map[int32][4]int
+	// mark, if set, is what a leaky client would leave in each of its subscriptions.
+	mark func(client int) []byte
+}
+
+func newJoinLog(nodes []identity.NodeID) *joinLog {
+	l := &joinLog{
+		began: time.Now(), nodes: map[identity.NodeID]uint16{}, seed: maphash.MakeSeed(),
+		boxes: map[mailbox.Address]int32{}, subs: map[int32]int32{}, first: map[uint64]int32{}, twins: map[uint64][]int32{}, sizes: map[int32][4]int{},
+	}
+	for i, id := range nodes {
+		l.nodes[id] = uint16(i)
+	}
+	return l
+}
+
+func (l *joinLog) now() int64 { return time.Since(l.began).Milliseconds() }
+
+func (l *joinLog) circuit(client int, iso circuit.Isolation, hops [3]identity.NodeID) int32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := circuitSight{client: client, purpose: iso.Purpose}
+	for i, h := range hops {
+		c.hops[i] = l.nodes[h]
+	}
+	l.circuits = append(l.circuits, c)
+	return int32(len(l.circuits) - 1)
+}
+
+func (l *joinLog) stream(circuit int32, node identity.NodeID) int32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.streams = append(l.streams, struct {
+		circuit int32
+		node    uint16
+	}{circuit, l.nodes[node]})
+	return int32(len(l.streams) - 1)
+}
+
+// cells notes messages of an envelope's size, which are what stands out.
+func (l *joinLog) cells(circuit int32, up bool, size int) {
+	if size < 4096 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.bursts = append(l.bursts, cellSight{l.now(), circuit, up})
+}
+
+// ended notes that a stream is over at the member.
+func (l *joinLog) ended(stream int32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if box, ok := l.subs[stream]; ok {
+		l.sights = append(l.sights, sight{l.now(), l.streams[stream].node, sawEnd, box, stream, 0})
+		delete(l.subs, stream)
+	}
+}
+
+func (l *joinLog) boxLocked(loc mailbox.Locator) int32 {
+	a := loc.Address()
+	if i, ok := l.boxes[a]; ok {
+		return i
+	}
+	i := int32(len(l.locators))
+	l.boxes[a] = i
+	l.locators = append(l.locators, loc)
+	l.windowsLocked(i, loc.Owner[:])
+	l.windowsLocked(i, loc.Shared[:])
+	return i
+}
+
+const (
+	windowSize = 8
+	// commonWindow is from how many mailboxes on bytes tell nothing.
+	commonWindow = 128
+)
+
+// windowsLocked remembers each run of eight bytes.
+func (l *joinLog) windowsLocked(box int32, b []byte) {
+	for i := 0; i+windowSize <= len(b); i++ {
+		h := maphash.Bytes(l.seed, b[i:i+windowSize])
+		one, known := l.first[h]
+		if !known {
+			l.first[h] = box
+			continue
+		}
+		list := l.twins[h]
+		if one != box && len(list) < commonWindow && !slices.Contains(list, box) {
+			l.twins[h] = append(list, box)
+		}
+	}
+}
+
+// saw is what fakeSwarm tells of a request, at each member that it reaches.
+func (l *joinLog) saw(node identity.NodeID, stream *modelStream, kind sightKind, loc mailbox.Locator, size int, stored ...[]byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	box := l.boxLocked(loc)
+	s := sight{l.now(), l.nodes[node], kind, box, -1, int32(size)}
+	if stream != nil {
+		s.stream = stream.id
+		if kind == sawSub {
+			l.subs[stream.id] = box
+			if l.mark != nil {
+				l.windowsLocked(box, l.mark(l.circuits[stream.c.id].client))
+			}
+		}
+	}
+	l.sights = append(l.sights, s)
+	if kind == sawPut {
+		n := l.sizes[box]
+		switch {
+		case size <= 4096:
+			n[0]++
+		case size <= 16384:
+			n[1]++
+		default:
+			n[2]++
+		}
+		l.sizes[box] = n
+	}
+	for _, b := range stored {
+		l.windowsLocked(box, b)
+	}
+}
