@@ -53,17 +53,33 @@ func receiptRoot(node identity.NodeID, t uint64, size uint16, root [suite.HashSi
 // Node is a member of the swarm is the caller's to check; Confirms checks that
 // the receipt is for a certain put.
 func (r *Receipt) Verify() error {
-	if r.Size == 0 || r.Size > MaxReceiptBatch || r.Index >= r.Size {
-		return fmt.Errorf("index %d of %d: %w", r.Index, r.Size, ErrReceipt)
+	root, err := r.root()
+	if err != nil {
+		return err
 	}
-	h := receiptLeaf(r.Address, r.Digest, r.Expiry, r.Salt[:])
+	return r.verifySignature(root)
+}
+
+func (r *Receipt) verifySignature(root [suite.HashSize]byte) error {
+	if !suite.VerifyKey(r.Node).Verify(labelReceiptRoot, receiptRoot(r.Node, r.Time, r.Size, root), r.Signature) {
+		return fmt.Errorf("signature: %w", ErrReceipt)
+	}
+	return nil
+}
+
+// root walks from the leaf to the root, on a path of just the right length.
+func (r *Receipt) root() (h [suite.HashSize]byte, err error) {
+	if r.Size == 0 || r.Size > MaxReceiptBatch || r.Index >= r.Size {
+		return h, fmt.Errorf("index %d of %d: %w", r.Index, r.Size, ErrReceipt)
+	}
+	h = receiptLeaf(r.Address, r.Digest, r.Expiry, r.Salt[:])
 	path := r.Path
 	for i, last := r.Index, r.Size-1; last > 0; i, last = i/2, last/2 {
 		if i%2 == 0 && i == last {
 			continue // an odd one out rises as it is
 		}
 		if len(path) == 0 {
-			return fmt.Errorf("path too short: %w", ErrReceipt)
+			return h, fmt.Errorf("path too short: %w", ErrReceipt)
 		}
 		if i%2 == 1 {
 			h = receiptInner(path[0], h)
@@ -73,20 +89,24 @@ func (r *Receipt) Verify() error {
 		path = path[1:]
 	}
 	if len(path) != 0 {
-		return fmt.Errorf("path too long: %w", ErrReceipt)
+		return h, fmt.Errorf("path too long: %w", ErrReceipt)
 	}
-	if !suite.VerifyKey(r.Node).Verify(labelReceiptRoot, receiptRoot(r.Node, r.Time, r.Size, h), r.Signature) {
-		return fmt.Errorf("signature: %w", ErrReceipt)
-	}
-	return nil
+	return h, nil
 }
 
 // Confirms verifies the receipt for exactly this put.
 func (r *Receipt) Confirms(a Address, d Digest, expiry uint64) error {
+	if err := r.isFor(a, d, expiry); err != nil {
+		return err
+	}
+	return r.Verify()
+}
+
+func (r *Receipt) isFor(a Address, d Digest, expiry uint64) error {
 	if r.Address != a || r.Digest != d || r.Expiry != expiry {
 		return fmt.Errorf("for another envelope: %w", ErrReceipt)
 	}
-	return r.Verify()
+	return nil
 }
 
 // Encode returns the receipt's bytes.

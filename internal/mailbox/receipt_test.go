@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"testing"
 	"time"
@@ -164,6 +165,52 @@ func TestQuotesTellNoClientFromAnother(t *testing.T) {
 		q.Signature = w.node.Sign(labelQuote, q.body(nil))
 		if err := q.Verify(start.Add(time.Minute)); !errors.Is(err, ErrBadWork) {
 			t.Errorf("%s: got %v, want ErrBadWork", name, err)
+		}
+	}
+}
+
+// Of receipts that were signed together one signature is verified, and what
+// differs in anything that it covers is verified anew.
+func TestRootsRemember(t *testing.T) {
+	key := must(suite.NewSigningKey(rand.Reader))
+	var batch ReceiptBatch
+	for i := range 5 {
+		batch.Add(Address{1}, Digest{byte(i)}, 7)
+	}
+	signed := must(batch.Sign(rand.Reader, key, time.Unix(1000, 0)))
+	var roots Roots
+	for i := range signed {
+		if err := roots.Confirms(&signed[i], Address{1}, Digest{byte(i)}, 7); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if roots.next != 1 {
+		t.Errorf("%d roots were verified", roots.next)
+	}
+	for name, change := range map[string]func(*Receipt){
+		"time":      func(r *Receipt) { r.Time++ },
+		"node":      func(r *Receipt) { r.Node[0] ^= 1 },
+		"signature": func(r *Receipt) { r.Signature[0] ^= 1 },
+		"salt":      func(r *Receipt) { r.Salt[0] ^= 1 },
+		"path":      func(r *Receipt) { r.Path = r.Path[1:] },
+	} {
+		r := signed[2]
+		change(&r)
+		if err := roots.Confirms(&r, Address{1}, Digest{2}, 7); !errors.Is(err, ErrReceipt) {
+			t.Errorf("another %s: %v", name, err)
+		}
+	}
+	if err := roots.Confirms(&signed[2], Address{1}, Digest{3}, 7); !errors.Is(err, ErrReceipt) {
+		t.Errorf("for another envelope: %v", err)
+	}
+	if err := roots.Confirms(new(Receipt), Address{}, Digest{}, 0); !errors.Is(err, ErrReceipt) {
+		t.Errorf("an empty receipt: %v", err)
+	}
+	for range 2 * rootsKept {
+		batch.Add(Address{1}, Digest{9}, 7)
+		r := must(batch.Sign(rand.Reader, key, time.Unix(1000, 0)))
+		if err := roots.Confirms(&r[0], Address{1}, Digest{9}, 7); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"sotto/internal/identity"
 	"sotto/internal/mailbox"
+	"sotto/internal/swarm/store"
 )
 
 // accept stores a copy that another member passes on, after checking again all
@@ -62,17 +63,36 @@ func (s *Swarm) acceptOpen(ctx context.Context, r *mailbox.Open) error {
 }
 
 func (s *Swarm) acceptPut(ctx context.Context, r *mailbox.Put) error {
-	if err := mailbox.Authorize(r, s.copied(s.cfg.Now())); err != nil {
+	e, err := s.copiedEnvelope(r)
+	if err != nil {
 		return err
+	}
+	st, err := s.cfg.Store.Put(ctx, e)
+	if err != nil {
+		return storeError(err)
+	}
+	if st.Fresh {
+		s.subs.notify(e.Address)
+	}
+	return nil
+}
+
+// copiedEnvelope is what a copied put leaves in the store, once it is checked.
+func (s *Swarm) copiedEnvelope(r *mailbox.Put) (*store.Envelope, error) {
+	if err := s.view().refuse(r.Address()); err != nil {
+		return nil, err
+	}
+	if err := mailbox.Authorize(r, s.copied(s.cfg.Now())); err != nil {
+		return nil, err
 	}
 	e := envelopeOf(r)
 	e.Replica = true
 	if r.Kind == mailbox.KindFrontDoor {
 		if err := s.checkPutWork(r, e.Digest); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return storeError(s.storeEnvelope(ctx, e))
+	return e, nil
 }
 
 // checkPutWork checks a copied first contact's work, which Authorize leaves to

@@ -12,11 +12,13 @@ import (
 
 // proposal is a change that a majority must have on disk.
 type proposal struct {
-	op    opcode
-	addr  mailbox.Address
-	body  []byte          // the request; agree puts the keepers before it
-	put   *store.Envelope // for opPut: what receipts must confirm
-	local func() error
+	op   opcode
+	addr mailbox.Address
+	body []byte          // the request; agree puts the keepers before it
+	put  *store.Envelope // for opPut: what receipts must confirm
+	// local makes the change here. It calls done once, with the receipt of a
+	// put, when the change is on disk.
+	local func(done func(*mailbox.Receipt, error))
 
 	keepers keeperSet // set by agree
 }
@@ -38,25 +40,13 @@ func (s *Swarm) agree(ctx context.Context, v *view, p proposal) ([]mailbox.Recei
 	for _, peer := range v.peers {
 		peer.propose(p, votes)
 	}
-	if err := p.local(); err != nil {
-		return nil, storeError(err)
-	}
-	if err := s.still(v.keepers, p.addr); err != nil {
-		return nil, err
-	}
-	mine, err := s.ownVote(ctx, p)
-	if err != nil {
-		return nil, err
-	}
-	votes <- vote{receipt: mine}
+	p.local(func(r *mailbox.Receipt, err error) {
+		if err == nil {
+			err = s.still(v.keepers, p.addr)
+		}
+		votes <- vote{receipt: r, err: err}
+	})
 	return v.count(ctx, p, votes)
-}
-
-func (s *Swarm) ownVote(ctx context.Context, p proposal) (*mailbox.Receipt, error) {
-	if p.put == nil {
-		return nil, nil
-	}
-	return s.receipts.sign(ctx, p.put)
 }
 
 // count waits until a majority said yes, or can no longer. Peers that are away
@@ -65,8 +55,9 @@ func (v *view) count(ctx context.Context, p proposal, votes chan vote) ([]mailbo
 	var receipts []mailbox.Receipt
 	var away []*peer
 	began := time.Now()
-	for yes, open := 0, len(v.peers)+1; yes < v.majority; {
-		if yes+open < v.majority {
+	mine := false // whether this member's own vote has come: it is one of any majority, and its refusal the answer
+	for yes, open := 0, len(v.peers)+1; !mine || yes < v.majority; {
+		if mine && yes+open < v.majority {
 			if yes+open+len(away) < v.majority || time.Since(began) > returnWithin || !sleep(ctx, backoffMin) {
 				return nil, mailbox.ErrUnavailable
 			}
@@ -78,6 +69,12 @@ func (v *view) count(ctx context.Context, p proposal, votes chan vote) ([]mailbo
 		select {
 		case got := <-votes:
 			open--
+			if got.peer == nil {
+				mine = true
+				if got.err != nil {
+					return nil, got.err
+				}
+			}
 			got.judge(p)
 			// One that knows other keepers has a newer directory than this node,
 			// or an older one, and soon both have the same.
@@ -158,7 +155,7 @@ func (v *vote) judge(prop proposal) {
 		err = mailbox.ErrReceipt
 	}
 	if err == nil {
-		err = r.Confirms(prop.put.Address, prop.put.Digest, prop.put.Expiry)
+		err = v.peer.roots.Confirms(r, prop.put.Address, prop.put.Digest, prop.put.Expiry)
 	}
 	if err != nil {
 		v.peer.s.metrics.badReceipts.Inc()

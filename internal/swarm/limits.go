@@ -46,8 +46,10 @@ const (
 	peerQueueBytes = 8 << 20
 	// peerPending bounds calls that a peer hasn't answered.
 	peerPending = 1024
-	// peerServing bounds calls in work on one stream of a peer.
+	// peerServing bounds calls in work on one stream of a peer, and peerOthers
+	// those of them that are no puts: each may hold an answer of getBytes.
 	peerServing = 256
+	peerOthers  = 16
 	// peerStreams bounds the streams of one peer, each with that many calls.
 	peerStreams = 2
 	// writeBytes is about how much goes to a peer in one write, and readBytes

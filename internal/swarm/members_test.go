@@ -97,7 +97,7 @@ func TestNoVoteAfterAdoption(t *testing.T) {
 		return err
 	}
 	eventually(t, "the mailbox to be here", func() bool { return w.nodes[1].opened(b) })
-	_, err := s.agree(t.Context(), v, proposal{op: opPut, addr: b.Address(), body: mailbox.EncodeRequest(b.put(w, randomEnvelope(4096))), put: e, local: moved})
+	_, err := s.agree(t.Context(), v, proposal{op: opPut, addr: b.Address(), body: mailbox.EncodeRequest(b.put(w, randomEnvelope(4096))), put: e, local: func(done func(*mailbox.Receipt, error)) { done(nil, moved()) }})
 	if !errors.Is(err, mailbox.ErrWrongSwarm) {
 		t.Errorf("a vote after the directory changed: %v", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sotto/internal/identity"
+	"sotto/internal/mailbox"
 	"sotto/internal/wire"
 )
 
@@ -44,6 +45,7 @@ type peer struct {
 	reconciled atomic.Bool   // it was compared with to the end since the start
 	comparing  chan struct{} // holds a token during a round
 	rounds     atomic.Uint64 // how many have begun
+	roots      mailbox.Roots // of its receipts
 
 	// mu guards down and bytes, and orders send against failQueued.
 	mu     sync.Mutex

@@ -31,30 +31,41 @@ func (s *Swarm) servePeer(from identity.NodeID, rwc io.ReadWriteCloser, w *watch
 	w.stop()
 	p.serving(rwc)
 	defer p.servedOut(rwc)
-	ps := &peerStream{s: s, p: p, rwc: rwc, watch: w, slots: make(chan struct{}, peerServing)}
-	ps.written.L = &ps.mu
+	ps := &peerStream{
+		s: s, p: p, rwc: rwc, watch: w,
+		slots: make(chan struct{}, peerServing), others: make(chan struct{}, peerOthers),
+		ready: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+	ps.taken.L = &ps.mu
 	return ps.serve()
 }
 
+// peerStream is a stream on which a peer calls. One goroutine reads, and checks
+// puts itself; one writes what is answered; calls that take time have one each.
 type peerStream struct {
-	s     *Swarm
-	p     *peer
-	rwc   io.ReadWriteCloser
-	slots chan struct{}
+	s      *Swarm
+	p      *peer
+	rwc    io.ReadWriteCloser
+	slots  chan struct{} // calls whose answers are not written yet
+	others chan struct{} // those of them that are no puts, in work
+	ready  chan struct{} // there are answers
+	ended  chan struct{} // nothing is written any more
+	watch  *watch        // of the one who writes
 
-	// mu guards what follows. Of the replies under way one writes, for all that
-	// come meanwhile.
+	// mu guards what follows.
 	mu      sync.Mutex
-	out     []byte // frames that nobody writes yet
-	spare   []byte // to gather the next ones in
-	writing bool
-	written sync.Cond // a write ended
-	watch   *watch    // of the one who writes
+	out     []byte    // frames of answers
+	answers int       // in out
+	closed  bool      // as ended
+	taken   sync.Cond // out was taken, or closed
 }
 
 func (ps *peerStream) serve() error {
 	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	wg.Go(func() { ps.writeAnswers(stop) })
 	defer wg.Wait()
+	defer close(stop)
 	defer cut(ps.rwc) // before waiting: ends writes that nobody takes
 	in := bufio.NewReaderSize(ps.rwc, readBytes)
 	for {
@@ -66,52 +77,133 @@ func (ps *peerStream) serve() error {
 		if err != nil {
 			return err
 		}
-		ps.slots <- struct{}{} // freed by calls that end, at the latest when rwc closes
+		if err := ps.take(ps.slots); err != nil {
+			return err
+		}
+		if opcode(op) == opPut {
+			ps.put(id, body)
+			continue
+		}
+		if err := ps.take(ps.others); err != nil {
+			return err
+		}
 		wg.Go(func() {
-			defer func() { <-ps.slots }()
-			ps.reply(id, opcode(op), body)
+			defer func() { <-ps.others }()
+			out, err := ps.handle(ps.s.ctx, opcode(op), body)
+			ps.waitForRoom()
+			ps.answer(id, out, err)
 		})
 	}
 }
 
-// reply carries out a call and answers it.
-func (ps *peerStream) reply(id uint64, op opcode, body []byte) {
-	out, err := ps.handle(ps.s.ctx, op, body)
-	code := uint8(codeDone)
-	if err != nil {
-		code, out = uint8(mailbox.CodeOf(err)), nil
+// take waits for a slot, as long as answers can be given.
+func (ps *peerStream) take(slots chan struct{}) error {
+	select {
+	case slots <- struct{}{}:
+		return nil
+	case <-ps.ended:
+		return errPeerSlow
+	case <-ps.s.ctx.Done():
+		return ErrClosed
 	}
-	ps.write(code, id, out)
 }
 
-// write answers a call, together with all that are answered while it writes.
-// A stream that cannot take the answers is closed, and serve ends.
-func (ps *peerStream) write(code uint8, id uint64, body []byte) {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	for ps.writing && len(ps.out) >= writeBytes {
-		ps.written.Wait()
-	}
-	ps.out = appendCall(ps.out, code, id, body)
-	if ps.writing {
+// put checks a copy here, where its turn is, and has it stored: so the costly
+// part takes one processor for each stream at most, and no more goroutines.
+func (ps *peerStream) put(id uint64, body []byte) {
+	keepers, e, err := ps.checkPut(body)
+	if err != nil {
+		ps.answer(id, nil, err)
 		return
 	}
-	ps.writing = true
-	for len(ps.out) > 0 {
-		out := ps.out
-		ps.out = ps.spare[:0]
+	ps.s.keep(ps.s.ctx, e, func(r *mailbox.Receipt, err error) {
+		if err == nil {
+			err = ps.s.still(keepers, e.Address)
+		}
+		if err != nil {
+			ps.answer(id, nil, err)
+			return
+		}
+		ps.answer(id, r.Encode(), nil)
+	})
+}
+
+func (ps *peerStream) checkPut(body []byte) (keeperSet, *store.Envelope, error) {
+	keepers, body, err := parseChange(body)
+	if err != nil {
+		return keepers, nil, err
+	}
+	req, err := mailbox.ParseRequest(body)
+	if err != nil {
+		return keepers, nil, err
+	}
+	put, ok := req.(*mailbox.Put)
+	if !ok {
+		return keepers, nil, fmt.Errorf("put of another request: %w", ErrProtocol)
+	}
+	if err := ps.s.still(keepers, put.Address()); err != nil {
+		return keepers, nil, err
+	}
+	e, err := ps.s.copiedEnvelope(put)
+	return keepers, e, err
+}
+
+// answer hands an answer to the one who writes, and never waits for it.
+func (ps *peerStream) answer(id uint64, body []byte, err error) {
+	code := uint8(codeDone)
+	if err != nil {
+		code, body = uint8(mailbox.CodeOf(err)), nil
+	}
+	ps.mu.Lock()
+	ps.out = appendCall(ps.out, code, id, body)
+	ps.answers++
+	ps.mu.Unlock()
+	signal(ps.ready)
+}
+
+// waitForRoom lets large answers wait for the ones before them.
+func (ps *peerStream) waitForRoom() {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	for len(ps.out) >= writeBytes && !ps.closed {
+		ps.taken.Wait()
+	}
+}
+
+// writeAnswers writes what was answered, many at a time. A stream that cannot
+// take it is closed, and serve ends.
+func (ps *peerStream) writeAnswers(stop <-chan struct{}) {
+	defer func() {
+		ps.mu.Lock()
+		ps.closed = true
+		ps.taken.Broadcast()
+		ps.mu.Unlock()
+		close(ps.ended)
+		cut(ps.rwc)
+	}()
+	var spare []byte
+	for {
+		select {
+		case <-ps.ready:
+		case <-stop:
+			return
+		}
+		ps.mu.Lock()
+		out, answers := ps.out, ps.answers
+		ps.out, ps.answers = spare, 0
+		ps.taken.Broadcast()
 		ps.mu.Unlock()
 		ps.watch.within(callTimeout)
 		_, err := ps.rwc.Write(out)
 		ps.watch.stop()
 		if err != nil {
-			cut(ps.rwc)
+			return
 		}
-		ps.mu.Lock()
-		ps.spare = kept(out)
-		ps.written.Broadcast()
+		for range answers {
+			<-ps.slots
+		}
+		spare = kept(out)
 	}
-	ps.writing = false
 }
 
 // kept is a buffer to be used again, unless an answer made it large.
@@ -124,8 +216,8 @@ func kept(b []byte) []byte {
 
 func (ps *peerStream) handle(ctx context.Context, op opcode, body []byte) ([]byte, error) {
 	switch op {
-	case opPut, opOpen, opDelete:
-		return ps.change(ctx, op, body)
+	case opOpen, opDelete:
+		return nil, ps.change(ctx, op, body)
 	case opGet:
 		return ps.s.serveGet(body)
 	case opNudge:
@@ -138,38 +230,31 @@ func (ps *peerStream) handle(ctx context.Context, op opcode, body []byte) ([]byt
 	}
 }
 
-// change accepts a copy from its coordinator, and answers a put by a receipt.
-func (ps *peerStream) change(ctx context.Context, op opcode, body []byte) ([]byte, error) {
+// change accepts a copy of an opening or a deletion from its coordinator.
+func (ps *peerStream) change(ctx context.Context, op opcode, body []byte) error {
 	keepers, body, err := parseChange(body)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	req, err := mailbox.ParseRequest(body)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if want := map[opcode]mailbox.Tag{opPut: mailbox.TagPut, opOpen: mailbox.TagOpen, opDelete: mailbox.TagDelete}; req.Tag() != want[op] {
-		return nil, fmt.Errorf("call %d with another request: %w", op, ErrProtocol)
+	want := mailbox.TagOpen
+	if op == opDelete {
+		want = mailbox.TagDelete
+	}
+	if req.Tag() != want {
+		return fmt.Errorf("call %d with another request: %w", op, ErrProtocol)
 	}
 	a, _ := addressOf(req) // accept refuses what has none
 	if err := ps.s.still(keepers, a); err != nil {
-		return nil, err
+		return err
 	}
 	if err := ps.s.accept(ctx, req); err != nil {
-		return nil, err
+		return err
 	}
-	if err := ps.s.still(keepers, a); err != nil {
-		return nil, err
-	}
-	put, ok := req.(*mailbox.Put)
-	if !ok {
-		return nil, nil
-	}
-	r, err := ps.s.receipts.sign(ctx, envelopeOf(put))
-	if err != nil {
-		return nil, err
-	}
-	return r.Encode(), nil
+	return ps.s.still(keepers, a)
 }
 
 func (s *Swarm) serveGet(body []byte) ([]byte, error) {

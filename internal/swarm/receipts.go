@@ -3,6 +3,7 @@ package swarm
 import (
 	"context"
 	"io"
+	"sync"
 	"time"
 
 	"sotto/internal/mailbox"
@@ -10,74 +11,86 @@ import (
 	"sotto/internal/swarm/store"
 )
 
-// receiptSigner signs the receipts of concurrent puts together: one signature
-// for all that came onto disk while the last one was being made.
+// receiptSigner signs the receipts of puts together: one signature for all that
+// came onto disk while the last one was being made.
 type receiptSigner struct {
-	orders chan receiptOrder
+	wake chan struct{}
 
 	node suite.Signer
 	rand io.Reader
 	now  func() time.Time
+
+	// mu guards what follows.
+	mu     sync.Mutex
+	orders []receiptOrder
+	closed bool
 }
 
+// receiptOrder is an envelope on disk. done is called once, by the signer's
+// goroutine, and must not block.
 type receiptOrder struct {
 	e    *store.Envelope
-	done chan<- signedReceipt
+	done func(*mailbox.Receipt, error)
 }
 
-type signedReceipt struct {
-	receipt *mailbox.Receipt
-	err     error
-}
-
-// sign returns this member's receipt for an envelope that it has on disk.
-func (rs *receiptSigner) sign(ctx context.Context, e *store.Envelope) (*mailbox.Receipt, error) {
-	done := make(chan signedReceipt, 1)
-	select {
-	case rs.orders <- receiptOrder{e, done}:
-	case <-ctx.Done():
-		return nil, mailbox.ErrBusy
+// order has this member's receipt made for an envelope that it has on disk. It
+// does not block.
+func (rs *receiptSigner) order(e *store.Envelope, done func(*mailbox.Receipt, error)) {
+	rs.mu.Lock()
+	closed := rs.closed
+	if !closed {
+		rs.orders = append(rs.orders, receiptOrder{e, done})
 	}
-	select {
-	case r := <-done:
-		return r.receipt, r.err
-	case <-ctx.Done():
-		return nil, mailbox.ErrBusy
+	rs.mu.Unlock()
+	if closed {
+		done(nil, mailbox.ErrBusy)
+		return
 	}
+	signal(rs.wake)
 }
 
 // run is the signer's goroutine.
 func (rs *receiptSigner) run(ctx context.Context) {
 	for {
 		select {
-		case o := <-rs.orders:
-			rs.signBatch(o)
+		case <-rs.wake:
+			rs.sign(rs.take(false))
 		case <-ctx.Done():
+			for _, o := range rs.take(true) {
+				o.done(nil, mailbox.ErrBusy)
+			}
 			return
 		}
 	}
 }
 
-func (rs *receiptSigner) signBatch(first receiptOrder) {
+func (rs *receiptSigner) take(last bool) []receiptOrder {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	orders := rs.orders
+	rs.orders, rs.closed = nil, last
+	return orders
+}
+
+func (rs *receiptSigner) sign(orders []receiptOrder) {
+	for len(orders) > 0 {
+		n := min(len(orders), mailbox.MaxReceiptBatch)
+		rs.signBatch(orders[:n])
+		orders = orders[n:]
+	}
+}
+
+func (rs *receiptSigner) signBatch(orders []receiptOrder) {
 	var batch mailbox.ReceiptBatch
-	orders := []receiptOrder{first}
-	batch.Add(first.e.Address, first.e.Digest, first.e.Expiry)
-gather:
-	for batch.Len() < mailbox.MaxReceiptBatch {
-		select {
-		case o := <-rs.orders:
-			batch.Add(o.e.Address, o.e.Digest, o.e.Expiry)
-			orders = append(orders, o)
-		default:
-			break gather
-		}
+	for _, o := range orders {
+		batch.Add(o.e.Address, o.e.Digest, o.e.Expiry)
 	}
 	signed, err := batch.Sign(rs.rand, rs.node, rs.now())
 	for i, o := range orders {
 		if err != nil {
-			o.done <- signedReceipt{err: err}
+			o.done(nil, err)
 			continue
 		}
-		o.done <- signedReceipt{receipt: &signed[i]}
+		o.done(&signed[i], nil)
 	}
 }

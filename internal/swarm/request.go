@@ -119,7 +119,7 @@ func (s *Swarm) openMailbox(ctx context.Context, v *view, r *mailbox.Open) (mail
 		op:    opOpen,
 		addr:  g.Address,
 		body:  g.Proof,
-		local: func() error { return s.cfg.Store.OpenMailbox(ctx, g) },
+		local: func(done func(*mailbox.Receipt, error)) { done(nil, storeError(s.cfg.Store.OpenMailbox(ctx, g))) },
 	})
 	if err != nil {
 		return nil, err
@@ -154,7 +154,7 @@ func (s *Swarm) put(ctx context.Context, v *view, r *mailbox.Put) (mailbox.Respo
 		addr:  e.Address,
 		body:  mailbox.EncodeRequest(r),
 		put:   e,
-		local: func() error { return s.storeEnvelope(ctx, e) },
+		local: func(done func(*mailbox.Receipt, error)) { s.keep(ctx, e, done) },
 	})
 	if err != nil {
 		return nil, err
@@ -163,18 +163,24 @@ func (s *Swarm) put(ctx context.Context, v *view, r *mailbox.Put) (mailbox.Respo
 	return &mailbox.Stored{Receipts: receipts}, nil
 }
 
-// storeEnvelope puts an envelope on disk, and tells subscribers at once. One
-// that its owner deleted is not stored again, and confirmed as if it were: the
-// writer must not learn from a repeat that the reader took it (spec/swarm.md §5.2).
-func (s *Swarm) storeEnvelope(ctx context.Context, e *store.Envelope) error {
-	st, err := s.cfg.Store.Put(ctx, e)
+// keep puts an envelope on disk, tells subscribers at once, and calls done, once,
+// with this member's receipt. It waits for none of it. One that its owner deleted
+// is not stored again, and confirmed as if it were: the writer must not learn
+// from a repeat that the reader took it (spec/swarm.md §5.3).
+func (s *Swarm) keep(ctx context.Context, e *store.Envelope, done func(*mailbox.Receipt, error)) {
+	err := s.cfg.Store.PutThen(ctx, e, func(st store.Stored, err error) {
+		if err != nil {
+			done(nil, storeError(err))
+			return
+		}
+		if st.Fresh {
+			s.subs.notify(e.Address)
+		}
+		s.receipts.order(e, done)
+	})
 	if err != nil {
-		return err
+		done(nil, storeError(err))
 	}
-	if st.Fresh {
-		s.subs.notify(e.Address)
-	}
-	return nil
 }
 
 func (s *Swarm) fetch(v *view, r *mailbox.Fetch) (mailbox.Response, error) {
@@ -215,7 +221,7 @@ func (s *Swarm) delete(ctx context.Context, v *view, r *mailbox.Delete) (mailbox
 		op:    opDelete,
 		addr:  d.Address,
 		body:  d.Proof,
-		local: func() error { return s.cfg.Store.Delete(ctx, d) },
+		local: func(done func(*mailbox.Receipt, error)) { done(nil, storeError(s.cfg.Store.Delete(ctx, d))) },
 	})
 	if err != nil {
 		return nil, err

@@ -120,8 +120,8 @@ func New(cfg Config) (*Swarm, error) {
 		self:   identity.NodeID(cfg.Identity.Public()),
 		replay: mailbox.NewReplayCache(mailbox.DefaultReplayLimit),
 		receipts: &receiptSigner{
-			orders: make(chan receiptOrder, maxRequests),
-			node:   cfg.Identity, rand: cfg.Rand, now: cfg.Now,
+			wake: make(chan struct{}, 1),
+			node: cfg.Identity, rand: cfg.Rand, now: cfg.Now,
 		},
 		slots:   make(chan struct{}, maxRequests),
 		stall:   writeStall,

@@ -98,14 +98,30 @@ func (s *Store) Put(ctx context.Context, e *Envelope) (Stored, error) {
 		return Stored{}, ErrTooLarge
 	}
 	var out Stored
-	err := s.do(ctx, &op{bytes: len(e.Bytes) + len(e.Proof), run: func(t *tx) (err error) {
-		out, err = t.put(e)
-		return err
-	}})
+	err := s.do(ctx, e.op(&out))
 	if err != nil {
 		return Stored{}, err
 	}
 	return out, nil
+}
+
+// PutThen is Put for callers that don't wait: unless it returns an error, then
+// is called once, by the goroutine that writes. It must not block.
+func (s *Store) PutThen(ctx context.Context, e *Envelope, then func(Stored, error)) error {
+	if len(e.Bytes) > MaxEnvelope || len(e.Proof) > MaxProof {
+		return ErrTooLarge
+	}
+	var out Stored
+	o := e.op(&out)
+	o.done = func(err error) { then(out, err) }
+	return s.queue(ctx, o)
+}
+
+func (e *Envelope) op(out *Stored) *op {
+	return &op{bytes: len(e.Bytes) + len(e.Proof), byKey: true, run: func(t *tx) (err error) {
+		*out, err = t.put(e)
+		return err
+	}}
 }
 
 func (t *tx) put(e *Envelope) (Stored, error) {

@@ -236,7 +236,8 @@ func (s *Store) dirty() ([]dirtyBucket, error) {
 
 // clean forgets the marks that the purge has seen to.
 func (s *Store) clean(ctx context.Context, dirty []dirtyBucket) error {
-	o := &op{done: make(chan error, 1), run: func(t *tx) error {
+	done := make(chan error, 1)
+	o := &op{done: func(err error) { done <- err }, run: func(t *tx) error {
 		for _, d := range dirty {
 			v, err := t.get(keyDirty(d.bucket))
 			if err == nil && wire.NewReader(v).Uint64() == d.mark {
@@ -247,7 +248,7 @@ func (s *Store) clean(ctx context.Context, dirty []dirtyBucket) error {
 	}}
 	select {
 	case s.ops <- o:
-		return <-o.done
+		return <-done
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -40,6 +40,8 @@ const (
 	maxCompactions    = 1 // two cores are shared with relaying
 	groupMaxBytes     = 1 << 20
 	groupMaxOps       = 256 // operations that share one fsync
+	groupPause        = 3   // the pause before a batch, in times of the last one's duration
+	groupPauseMax     = 4 * time.Millisecond
 	opQueue           = groupMaxOps
 	expireChunk       = 512 // index rows taken away in one batch
 	maxPageItems      = 1024
@@ -89,6 +91,10 @@ type Store struct {
 	readOnly bool // the disk is full
 
 	summaries *summaries
+
+	// ended and took are of the last batch, and the writer's own.
+	ended time.Time
+	took  time.Duration
 
 	// state is what the writer alone changes; stats under mu copies it out.
 	state state
@@ -224,22 +230,38 @@ func (s *Store) notePurged() {
 	}
 }
 
-// do hands an operation to the writer and waits until it is on disk.
+// do hands an operation to the writer and waits until it is on disk. Once it is
+// queued the outcome is awaited, whatever ctx says: a caller must not believe
+// undone what may be on disk in a moment.
 func (s *Store) do(ctx context.Context, o *op) error {
+	done := make(chan error, 1)
+	o.done = func(err error) { done <- err }
+	if err := s.queue(ctx, o); err != nil {
+		return err
+	}
+	return <-done
+}
+
+// queue hands an operation to the writer. Unless it returns an error, o.done is
+// called once, when the operation is on disk or has failed.
+func (s *Store) queue(ctx context.Context, o *op) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
-	defer s.leave()
 	if s.readOnly {
+		s.leave()
 		return ErrFull
 	}
-	o.done = make(chan error, 1)
+	done := o.done
+	o.done = func(err error) {
+		s.leave()
+		done(err)
+	}
 	select {
 	case s.ops <- o:
+		return nil
 	case <-ctx.Done():
+		s.leave()
 		return ctx.Err()
 	}
-	// Once it is queued the outcome is awaited, whatever ctx says: a caller
-	// must not believe undone what may be on disk in a moment.
-	return <-o.done
 }

@@ -3,6 +3,8 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -12,7 +14,10 @@ import (
 type op struct {
 	run   func(*tx) error
 	bytes int
-	done  chan error
+	done  func(error) // must not block
+	// byKey says that run reads rows by their keys only. A batch of such
+	// operations needs no index of its own.
+	byKey bool
 }
 
 // tx is the batch that a group of operations shares. A failure of the engine
@@ -22,6 +27,8 @@ type tx struct {
 	b   *pebble.Batch
 	st  state
 	err error
+	// rows are those that a batch without index holds; nil is a deleted one.
+	rows map[string][]byte
 
 	// tight is whether the disk is low, once asked: one look serves a group.
 	asked, tight bool
@@ -54,15 +61,26 @@ func (s *Store) write() {
 	}
 }
 
+// gather takes what waits for the next batch. Before it begins, there is a pause
+// of some times what the last one took: an fsync costs the same for many
+// operations as for one, and a store that is in use should not spend its time
+// on them. After a longer pause nothing waits.
 func (s *Store) gather(first *op) []*op {
 	group, bytes := []*op{first}, first.bytes
-	for len(group) < groupMaxOps && bytes < groupMaxBytes {
+	pace := min(groupPause*s.took, groupPauseMax) - time.Since(s.ended)
+	waited := make(<-chan time.Time)
+	if pace > 0 {
+		t := time.NewTimer(pace)
+		defer t.Stop()
+		waited = t.C
+	}
+	for len(group) < groupMaxOps && bytes < groupMaxBytes && (pace > 0 || len(s.ops) > 0) {
 		select {
 		case o := <-s.ops:
 			group = append(group, o)
 			bytes += o.bytes
-		default:
-			return group
+		case <-waited:
+			pace = 0
 		}
 	}
 	return group
@@ -73,7 +91,7 @@ func (s *Store) drain() {
 	for {
 		select {
 		case o := <-s.ops:
-			o.done <- ErrClosed
+			o.done(ErrClosed)
 		default:
 			return
 		}
@@ -82,8 +100,9 @@ func (s *Store) drain() {
 
 // commit runs a group in one batch, syncs it, and answers its operations.
 func (s *Store) commit(group []*op) {
+	began := time.Now()
 	results := make([]error, len(group))
-	t := &tx{s: s, b: s.db.NewIndexedBatch(), st: s.state}
+	t := s.begin(group)
 	defer t.b.Close()
 	for i, o := range group {
 		if results[i] = o.run(t); t.err != nil {
@@ -91,6 +110,8 @@ func (s *Store) commit(group []*op) {
 		}
 	}
 	err := t.finish()
+	s.ended = time.Now()
+	s.took = s.ended.Sub(began)
 	if err == nil {
 		s.state = t.st
 		s.publish()
@@ -100,8 +121,16 @@ func (s *Store) commit(group []*op) {
 		if err != nil {
 			results[i] = err
 		}
-		o.done <- results[i]
+		o.done(results[i])
 	}
+}
+
+// begin opens the batch of a group.
+func (s *Store) begin(group []*op) *tx {
+	if slices.ContainsFunc(group, func(o *op) bool { return !o.byKey }) {
+		return &tx{s: s, b: s.db.NewIndexedBatch(), st: s.state}
+	}
+	return &tx{s: s, b: s.db.NewBatch(), st: s.state, rows: make(map[string][]byte)}
 }
 
 func (t *tx) finish() error {
@@ -136,16 +165,43 @@ func (t *tx) get(key []byte) ([]byte, error) {
 	if t.err != nil {
 		return nil, t.err
 	}
-	v, err := getCopy(t.b, key)
+	v, err := t.read(key)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		t.fail(err)
 	}
 	return v, err
 }
 
-func (t *tx) set(key, value []byte) { t.fail(t.b.Set(key, value, nil)) }
+func (t *tx) read(key []byte) ([]byte, error) {
+	if t.rows == nil {
+		return getCopy(t.b, key)
+	}
+	if v, ok := t.rows[string(key)]; ok {
+		if v == nil {
+			return nil, ErrNotFound
+		}
+		return v, nil
+	}
+	return getCopy(t.s.db, key)
+}
 
-func (t *tx) del(key []byte) { t.fail(t.b.Delete(key, nil)) }
+// set keeps value, which must not be changed afterwards.
+func (t *tx) set(key, value []byte) {
+	t.fail(t.b.Set(key, value, nil))
+	if t.rows != nil {
+		if value == nil {
+			value = []byte{}
+		}
+		t.rows[string(key)] = value
+	}
+}
+
+func (t *tx) del(key []byte) {
+	t.fail(t.b.Delete(key, nil))
+	if t.rows != nil {
+		t.rows[string(key)] = nil
+	}
+}
 
 // record adds a name to the replicated set, and forget takes it out. Each is
 // called once for a name that is not, or is, in the set.
