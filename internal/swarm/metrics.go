@@ -19,6 +19,7 @@ type metrics struct {
 	caughtUp      prometheus.Counter
 	refusedCopies prometheus.Counter
 	badReceipts   prometheus.Counter
+	hints         prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
@@ -41,12 +42,13 @@ func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
 		caughtUp:      counter("caught_up_total", "Records fetched from other members."),
 		refusedCopies: counter("refused_copies_total", "Records of other members that were refused."),
 		badReceipts:   counter("bad_receipts_total", "Receipts of other members that did not verify."),
+		hints:         counter("hints_total", "Changes noted for members that were passed over."),
 	}
 	if reg == nil {
 		return m, nil
 	}
 	all := []prometheus.Collector{
-		m.requests, m.putSeconds, m.pushes, m.expired, m.caughtUp, m.refusedCopies, m.badReceipts,
+		m.requests, m.putSeconds, m.pushes, m.expired, m.caughtUp, m.refusedCopies, m.badReceipts, m.hints,
 		gauge("subscriptions", "Subscriptions held.", func() float64 { return float64(s.subs.len()) }),
 		gauge("stored_bytes", "Bytes of envelopes stored.", func() float64 { return float64(s.cfg.Store.Stats().Bytes) }),
 		gauge("envelopes", "Envelopes stored.", func() float64 { return float64(s.cfg.Store.Stats().Envelopes) }),
