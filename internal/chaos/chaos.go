@@ -245,6 +245,17 @@ func (w *world) judge(ctx context.Context, r *Report) {
 		return
 	}
 	w.count(ctx, r)
+	if len(r.Problems) > 0 || ctx.Err() != nil {
+		return
+	}
+	w.cfg.Note("reading the accounts' mailboxes without a cursor")
+	r.Inboxes, err = w.inboxes(ctx)
+	w.fail(err)
+}
+
+// number returns which node has the ID.
+func (w *world) number(id identity.NodeID) int {
+	return 1 + slices.IndexFunc(w.layout.Nodes, func(e testnet.Entry) bool { return e.Node.ID == id })
 }
 
 func (w *world) count(ctx context.Context, r *Report) {
@@ -258,7 +269,7 @@ func (w *world) count(ctx context.Context, r *Report) {
 		}
 	}
 	var audits sync.WaitGroup
-	found := make([]map[string]auditFault, len(w.probers))
+	found := make([]map[identity.NodeID]auditFault, len(w.probers))
 	for i, p := range w.probers {
 		audits.Go(func() { found[i] = p.audit(ctx) })
 	}
@@ -269,7 +280,7 @@ func (w *world) count(ctx context.Context, r *Report) {
 	for _, at := range found {
 		for id, f := range at {
 			r.Puts.add(f)
-			r.Problems = append(r.Problems, fmt.Sprintf("member %s: %v", id, f))
+			r.Problems = append(r.Problems, fmt.Sprintf("node %d: %v", w.number(id), f))
 		}
 	}
 	if r.Puts.False > 0 {

@@ -16,6 +16,9 @@ import (
 	"sotto/internal/testnet"
 )
 
+// passphrase is that of all accounts.
+const passphrase = "a passphrase of a test"
+
 // Daemon is `sotto daemon` on a profile of its own, as a process.
 type Daemon struct {
 	Program string
@@ -33,7 +36,7 @@ type Daemon struct {
 // NewDaemon makes an account in dir on a network, and starts its daemon.
 func NewDaemon(ctx context.Context, program, dir, network, name string, log io.Writer) (*Daemon, error) {
 	d := &Daemon{Program: program, Profile: filepath.Join(dir, name), Log: log, up: make(chan struct{})}
-	d.Env = append(os.Environ(), "SOTTO_PASSPHRASE=a passphrase of a test")
+	d.Env = append(os.Environ(), "SOTTO_PASSPHRASE="+passphrase)
 	if out, err := d.command("init", "--network", network, "--name", name).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("chaos: sotto init: %w: %s", err, out)
 	}

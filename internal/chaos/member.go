@@ -168,7 +168,8 @@ func (m *member) close() {
 // box is a mailbox of a conversation, with the keys of both its ends.
 type box struct {
 	mailbox.Locator
-	owner, shared suite.SigningKey
+	owner  suite.Signer
+	shared suite.SigningKey // zero if somebody else writes
 }
 
 const (

@@ -256,11 +256,11 @@ func (b *probed) judge(held map[mailbox.Digest]int) (f auditFault) {
 
 // audit reads the mailboxes at all their members, until each is as it must be at
 // every one or ctx ends. It returns what is not.
-func (p *prober) audit(ctx context.Context) map[string]auditFault {
+func (p *prober) audit(ctx context.Context) map[identity.NodeID]auditFault {
 	defer p.close()
 	left := slices.Clone(p.boxes)
 	for {
-		found := make(map[string]auditFault)
+		found := make(map[identity.NodeID]auditFault)
 		left = slices.DeleteFunc(left, func(b *probed) bool { return p.auditBox(ctx, b, found) })
 		if len(left) == 0 || !pause(ctx, time.Second) { // what members do among themselves has no event here
 			return found
@@ -268,7 +268,7 @@ func (p *prober) audit(ctx context.Context) map[string]auditFault {
 	}
 }
 
-func (p *prober) auditBox(ctx context.Context, b *probed, found map[string]auditFault) bool {
+func (p *prober) auditBox(ctx context.Context, b *probed, found map[identity.NodeID]auditFault) bool {
 	clean := true
 	for _, id := range b.members {
 		ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
@@ -280,11 +280,11 @@ func (p *prober) auditBox(ctx context.Context, b *probed, found map[string]audit
 		}
 		if !f.clean() {
 			clean = false
-			sum := found[id.String()]
+			sum := found[id]
 			sum.lost, sum.returned = sum.lost+f.lost, sum.returned+f.returned
 			sum.repeated, sum.foreign = sum.repeated+f.repeated, sum.foreign+f.foreign
 			sum.err = errors.Join(sum.err, f.err)
-			found[id.String()] = sum
+			found[id] = sum
 		}
 	}
 	return clean

@@ -43,6 +43,9 @@ func (w *world) quorum(ctx context.Context) (q Quorum, err error) {
 	if err = conns[0].open(ctx, box); err != nil {
 		return q, err
 	}
+	if _, err = putLatency(ctx, conns, box); err != nil { // members and machine warm up
+		return q, fmt.Errorf("chaos: first puts: %w", err)
+	}
 	if q.Healthy, err = putLatency(ctx, conns, box); err != nil {
 		return q, fmt.Errorf("chaos: puts in a healthy swarm: %w", err)
 	}
