@@ -95,7 +95,7 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	if w.layout, err = testnet.Prepare(filepath.Join(cfg.Dir, "network"), cfg.Nodes, cfg.Swarm); err != nil {
 		return nil, err
 	}
-	cfg.Note("starting %d nodes", cfg.Nodes)
+	w.note("starting %d nodes", cfg.Nodes)
 	procs, err := testnet.Up(ctx, w.layout, cfg.Program)
 	if err != nil {
 		return nil, err
@@ -115,7 +115,7 @@ func (w *world) run(ctx context.Context, log io.Writer) (_ *Report, err error) {
 	}()
 	r := &Report{Seed: w.cfg.Seed, Nodes: w.cfg.Nodes, Swarms: len(w.swarms), Accounts: len(w.accounts), Seconds: w.cfg.Duration.Seconds()}
 	if !w.cfg.Brief {
-		w.cfg.Note("putting while some members of a swarm are away")
+		w.note("putting while some members of a swarm are away")
 		q, err := w.quorum(ctx)
 		if err != nil {
 			return nil, err
@@ -127,7 +127,7 @@ func (w *world) run(ctx context.Context, log io.Writer) (_ *Report, err error) {
 	}
 	w.judge(ctx, r)
 	if !w.cfg.Brief && ctx.Err() == nil {
-		w.cfg.Note("looking for deleted and expired bytes in the nodes' files")
+		w.note("looking for deleted and expired bytes in the nodes' files")
 		endAll(w.accounts)
 		e, err := w.expiry(ctx)
 		if err != nil {
@@ -159,7 +159,7 @@ func (w *world) populate(ctx context.Context, log io.Writer) (err error) {
 		}
 		w.probers = append(w.probers, newProber(w.exits, members, w.cfg.Seed+uint64(i)))
 	}
-	w.cfg.Note("making %d accounts that know one another", w.cfg.Accounts)
+	w.note("making %d accounts that know one another", w.cfg.Accounts)
 	start, cancel := context.WithTimeout(ctx, w.cfg.patience())
 	defer cancel()
 	w.accounts, err = newAccounts(start, w.cfg.Accounts, w.cfg.Program, w.cfg.Dir, w.layout.File(), w.cfg.Seed, w.ledger, log)
@@ -172,7 +172,7 @@ func (w *world) populate(ctx context.Context, log io.Writer) (err error) {
 // storm plays the schedule while everybody sends, and mends everything after it.
 func (w *world) storm(ctx context.Context) error {
 	steps := Plan(w.cfg.Seed, w.cfg.Duration, w.swarms, len(w.accounts))
-	w.cfg.Note("%d faults in %v from now on, seed %d", len(steps), w.cfg.Duration, w.cfg.Seed)
+	w.note("%d faults in %v from now on, seed %d", len(steps), w.cfg.Duration, w.cfg.Seed)
 	talk, stop := context.WithTimeout(ctx, w.cfg.Duration)
 	defer stop()
 	watch, cease := context.WithCancel(ctx)
@@ -198,6 +198,12 @@ func (w *world) storm(ctx context.Context) error {
 	return errors.Join(w.machines.heal(ctx), ctx.Err())
 }
 
+// note tells a person what goes on, and the log when.
+func (w *world) note(format string, a ...any) {
+	w.cfg.Note(format, a...)
+	w.log.Info(fmt.Sprintf(format, a...))
+}
+
 func (w *world) fail(err error) {
 	if err == nil {
 		return
@@ -212,7 +218,7 @@ func (w *world) tell(ctx context.Context) {
 	for began := time.Now(); pause(ctx, noteEvery); {
 		m, _ := w.ledger.count()
 		p := w.puts()
-		w.cfg.Note("%3.0f s: %d texts, %d stored · %d puts, %d refused · %d faults",
+		w.note("%3.0f s: %d texts, %d stored · %d puts, %d refused · %d faults",
 			time.Since(began).Seconds(), m.Sent, m.Stored, p.Acknowledged, p.Refused, w.faultCount())
 	}
 }
@@ -229,12 +235,12 @@ func (w *world) faultCount() (n int) {
 // judge waits until everything has come that must, and counts; then it lets the
 // power fail everywhere, and counts again.
 func (w *world) judge(ctx context.Context, r *Report) {
-	w.cfg.Note("everything is whole again: waiting for what is under way")
+	w.note("everything is whole again: waiting for what is under way")
 	w.count(ctx, r)
 	if len(r.Problems) > 0 || ctx.Err() != nil {
 		return // what is wrong now is what there is to look at
 	}
-	w.cfg.Note("killing all nodes and clients at once, and looking again")
+	w.note("killing all nodes and clients at once, and looking again")
 	endAll(w.accounts)
 	err := w.machines.reboot(ctx)
 	for _, a := range w.accounts {
@@ -248,7 +254,7 @@ func (w *world) judge(ctx context.Context, r *Report) {
 	if len(r.Problems) > 0 || ctx.Err() != nil {
 		return
 	}
-	w.cfg.Note("reading the accounts' mailboxes without a cursor")
+	w.note("reading the accounts' mailboxes without a cursor")
 	r.Inboxes, err = w.inboxes(ctx)
 	w.fail(err)
 }
@@ -275,7 +281,9 @@ func (w *world) count(ctx context.Context, r *Report) {
 	}
 	var faults []string
 	r.Messages, faults = w.quiet(ctx)
+	w.log.Info("the accounts are done")
 	audits.Wait()
+	w.log.Info("the members are read")
 	r.Puts = w.puts()
 	for _, at := range found {
 		for id, f := range at {

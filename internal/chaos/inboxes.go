@@ -45,6 +45,7 @@ func (w *world) inboxes(ctx context.Context) (in Inboxes, err error) {
 			}
 			in.Left += n
 		}
+		w.log.Info("read the accounts' mailboxes", "left", in.Left)
 		if in.Left == 0 || !pause(ctx, time.Second) {
 			return in, nil
 		}
