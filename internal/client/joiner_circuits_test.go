@@ -32,6 +32,8 @@ const (
 type modelNet struct {
 	w      *joinWorld
 	client int
+	delay  time.Duration // of every circuit one way, if not drawn
+	calm   bool          // nothing dies unasked
 
 	mu      sync.Mutex // guards what follows
 	rand    *rand.Rand
@@ -88,7 +90,9 @@ func (n *modelNet) lose(stop chan struct{}, d time.Duration) {
 			return
 		}
 		n.mu.Lock()
-		n.killAllLocked()
+		if !n.calm {
+			n.killAllLocked()
+		}
 		d = time.Duration(n.rand.ExpFloat64() * float64(linkDies))
 		n.mu.Unlock()
 	}
@@ -152,6 +156,9 @@ func (n *modelNet) circuitLocked(iso circuit.Isolation, avoid []circuit.Isolatio
 		n: n, iso: iso, retiring: make(chan struct{}), streams: map[*modelStream]bool{},
 		delay: time.Duration(40+n.rand.IntN(110)) * time.Millisecond,
 	}
+	if n.delay > 0 {
+		c.delay = n.delay
+	}
 	c.hops[0] = n.guards[0]
 	if c.hops[0] == target {
 		c.hops[0] = n.guards[1]
@@ -173,9 +180,9 @@ func (n *modelNet) circuitLocked(iso circuit.Isolation, avoid []circuit.Isolatio
 	c.hops[1] = draw(middles, nil)
 	c.hops[2] = draw(others, away)
 	age -= time.Duration(n.rand.Int64N(int64(age) / 4))
-	c.timers = []*time.Timer{
-		time.AfterFunc(age, c.retire),
-		time.AfterFunc(time.Duration(n.rand.ExpFloat64()*float64(circuitDies)), c.die),
+	c.timers = []*time.Timer{time.AfterFunc(age, c.retire)}
+	if !n.calm {
+		c.timers = append(c.timers, time.AfterFunc(time.Duration(n.rand.ExpFloat64()*float64(circuitDies)), c.die))
 	}
 	c.id = n.w.log.circuit(n.client, iso, c.hops)
 	n.stand[iso] = append(n.stand[iso], c)
