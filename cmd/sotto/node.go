@@ -25,18 +25,18 @@ func newNode(o *options) *cobra.Command {
 	var dir, metrics string
 	var drain time.Duration
 	var limits relay.Limits
-	var memory int
+	var memory, maxStore int
 	run := &cobra.Command{
 		Use:   "run --dir DIR",
 		Short: "Relay circuits and keep mailboxes until told to stop",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log := slog.New(slog.NewJSONHandler(o.err, nil))
-			if memory < 0 || limits.MaxClientLinks < 0 || limits.ClientRate < 0 {
+			if memory < 0 || maxStore < 0 || limits.MaxClientLinks < 0 || limits.ClientRate < 0 {
 				return errors.New("a limit cannot be negative")
 			}
 			limits.MaxMemory = int64(memory) << 20
-			cfg := node.Config{Dir: dir, Metrics: metrics, Limits: limits, Logger: log}
+			cfg := node.Config{Dir: dir, Metrics: metrics, Limits: limits, MaxStore: uint64(maxStore) << 30, Logger: log}
 			steady, err := disturb(&cfg)
 			if err != nil {
 				return err
@@ -60,12 +60,13 @@ func newNode(o *options) *cobra.Command {
 	run.Flags().StringVar(&metrics, "metrics", "127.0.0.1:0", "where /metrics and /healthz listen, on loopback; empty for nowhere")
 	run.Flags().DurationVar(&drain, "drain", drainTime, "how long to wait for circuits to leave when told to stop; a second signal stops at once")
 	run.Flags().IntVar(&memory, "max-memory", 0, "`MiB` that may wait on circuits; 0 for 256")
+	run.Flags().IntVar(&maxStore, "max-store", 0, "`GiB` of envelopes to keep at most; 0 for 64")
 	run.Flags().IntVar(&limits.MaxClientLinks, "max-clients", 0, "`LINKS` that clients may have; 0 for 4096")
 	run.Flags().IntVar(&limits.ClientRate, "client-rate", 0, "`CIRCUITS` a second that a client may build in the long run; 0 for 10")
 	if err := run.MarkFlagRequired("dir"); err != nil {
 		panic(err) // the flag is defined above
 	}
-	cmd.AddCommand(run)
+	cmd.AddCommand(run, newNodeCheck(o))
 	return cmd
 }
 

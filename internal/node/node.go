@@ -45,9 +45,11 @@ type Config struct {
 	FS vfs.FS
 	// Limits of the relay; zero fields are the defaults of spec/circuit.md §2.
 	Limits relay.Limits
-	Now    func() time.Time
-	Rand   io.Reader
-	Logger *slog.Logger // names no client, address of one, or mailbox; nil is silence
+	// MaxStore is how many bytes of envelopes the store keeps; 0 is its default.
+	MaxStore uint64
+	Now      func() time.Time
+	Rand     io.Reader
+	Logger   *slog.Logger // names no client, address of one, or mailbox; nil is silence
 }
 
 // Node is a running node.
@@ -132,7 +134,10 @@ func (n *Node) assemble(keys Keys, source *directory.Live, folder *folder) error
 	registry := prometheus.NewRegistry()
 	dialer := serviceDialer{endpoint: n.endpoint, directory: source}
 	var err error
-	if n.store, err = store.Open(filepath.Join(n.cfg.Dir, storeDir), store.Options{FS: n.cfg.FS, Rand: n.cfg.Rand, Logger: n.cfg.Logger}); err != nil {
+	if n.store, err = store.Open(filepath.Join(n.cfg.Dir, storeDir), store.Options{FS: n.cfg.FS, Rand: n.cfg.Rand, Logger: n.cfg.Logger, MaxBytes: n.cfg.MaxStore, Now: n.cfg.Now}); err != nil {
+		if errors.Is(err, store.ErrDamaged) {
+			err = fmt.Errorf("%w (sotto node check --repair keeps what is whole, the other members bring back the rest)", err)
+		}
 		return fmt.Errorf("node: %w", err)
 	}
 	if n.follower, err = newFollower(source, folder, n.id, dialer, n.cfg.Logger, registry); err != nil {

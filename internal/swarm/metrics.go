@@ -19,7 +19,7 @@ type metrics struct {
 	caughtUp      prometheus.Counter
 	refusedCopies prometheus.Counter
 	badReceipts   prometheus.Counter
-	hints         prometheus.Counter
+	repairs       prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
@@ -42,15 +42,22 @@ func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
 		caughtUp:      counter("caught_up_total", "Records fetched from other members."),
 		refusedCopies: counter("refused_copies_total", "Records of other members that were refused."),
 		badReceipts:   counter("bad_receipts_total", "Receipts of other members that did not verify."),
-		hints:         counter("hints_total", "Changes noted for members that were passed over."),
 	}
+	m.repairs = counter("store_repairs_total", "Times that damage was found in the store and taken out.")
 	if reg == nil {
 		return m, nil
 	}
 	all := []prometheus.Collector{
-		m.requests, m.putSeconds, m.pushes, m.expired, m.caughtUp, m.refusedCopies, m.badReceipts, m.hints,
+		m.requests, m.putSeconds, m.pushes, m.expired, m.caughtUp, m.refusedCopies, m.badReceipts, m.repairs,
 		gauge("subscriptions", "Subscriptions held.", func() float64 { return float64(s.subs.len()) }),
 		gauge("stored_bytes", "Bytes of envelopes stored.", func() float64 { return float64(s.cfg.Store.Stats().Bytes) }),
+		gauge("store_free_bytes", "Bytes free on the store's disk.", func() float64 { return float64(s.cfg.Store.Health().Free) }),
+		gauge("store_low", "1 while the disk is too full for anything new.", func() float64 { return oneIf(s.cfg.Store.Health().Low) }),
+		gauge("store_read_only", "1 while the engine has met a full disk.", func() float64 { return oneIf(s.cfg.Store.Health().ReadOnly) }),
+		gauge("store_repairing", "1 while a damaged store is being repaired.", func() float64 { return oneIf(s.cfg.Store.Health().Repairing) }),
+		gauge("members", "Other members of this member's swarm.", func() float64 { return float64(len(s.view().peers)) }),
+		gauge("members_away", "Other members without a connection.", func() float64 { return float64(s.away()) }),
+		gauge("members_reconciled", "Other members compared with since the start.", func() float64 { return float64(s.reconciled()) }),
 		gauge("envelopes", "Envelopes stored.", func() float64 { return float64(s.cfg.Store.Stats().Envelopes) }),
 	}
 	var errs []error
@@ -69,4 +76,31 @@ func (m *metrics) request(name string, err error) {
 		outcome = mailbox.CodeOf(err).String()
 	}
 	m.requests.WithLabelValues(name, outcome).Inc()
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (s *Swarm) away() (n int) {
+	for _, p := range s.view().peers {
+		p.mu.Lock()
+		if p.down {
+			n++
+		}
+		p.mu.Unlock()
+	}
+	return n
+}
+
+func (s *Swarm) reconciled() (n int) {
+	for _, p := range s.view().peers {
+		if p.reconciled.Load() {
+			n++
+		}
+	}
+	return n
 }

@@ -2,7 +2,6 @@ package swarm
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	crand "crypto/rand"
 	"errors"
@@ -64,8 +63,6 @@ type node struct {
 	store  *store.Store
 	cancel context.CancelFunc
 	done   chan error
-
-	every time.Duration // between reconciliations; 0: an hour
 
 	mu     sync.Mutex
 	up     bool
@@ -216,7 +213,7 @@ func (n *node) make() {
 	n.reg = prometheus.NewRegistry()
 	s, err := New(Config{
 		Identity: n.key, Directory: n.live, Store: st, Peers: n,
-		Now: n.w.now, Metrics: n.reg, WorkBits: testBits, ReconcileEvery: cmp.Or(n.every, time.Hour),
+		Now: n.w.now, Metrics: n.reg, WorkBits: testBits, ReconcileEvery: time.Hour,
 		Logger: slog.New(slog.NewTextHandler(&n.w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

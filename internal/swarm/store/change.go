@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 )
 
@@ -61,12 +62,19 @@ func (s *Store) OpenMailbox(ctx context.Context, g Grant) error {
 	if len(g.Proof) > MaxProof {
 		return ErrTooLarge
 	}
-	var seed [8]byte
-	if _, err := io.ReadFull(s.rand, seed[:]); err != nil {
+	generation, err := s.newGeneration()
+	if err != nil {
 		return err
 	}
-	generation := binary.BigEndian.Uint64(seed[:])
 	return s.do(ctx, &op{bytes: len(g.Proof), run: func(t *tx) error { return t.grant(g, generation) }})
+}
+
+func (s *Store) newGeneration() (uint64, error) {
+	var seed [8]byte
+	if _, err := io.ReadFull(s.rand, seed[:]); err != nil {
+		return 0, fmt.Errorf("store: draw generation: %w", err)
+	}
+	return binary.BigEndian.Uint64(seed[:]), nil
 }
 
 func (t *tx) grant(g Grant, generation uint64) error {
@@ -303,7 +311,6 @@ func (t *tx) remove(a Address, seq uint64) {
 	t.del(keyIndex(a, seq))
 	t.del(keyDigest(a, x.digest))
 	t.forget(Name{x.expiry, KindEnvelope, a, x.digest})
-	t.unhintAll(Name{x.expiry, KindEnvelope, a, x.digest})
 	t.mark(x.expiry)
 	t.st.envelopes--
 	t.st.bytes -= uint64(x.size)

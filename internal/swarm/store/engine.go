@@ -3,6 +3,8 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -29,13 +31,16 @@ func (s *Store) openEngine() error {
 // openFor opens the engine for writing or for reading only. It leaves s.db nil
 // when it fails. For reading it takes what lies on the disk and writes nothing.
 func (s *Store) openFor(readOnly bool) error {
-	fs := newFreezeFS(s.disk)
-	db, err := s.openPebble(fs, readOnly)
+	disk := newFreezeFS(s.disk)
+	db, err := s.openPebble(disk, readOnly)
 	if err == nil {
-		s.db, s.fs, s.readOnly = db, fs, readOnly
+		s.db, s.fs, s.readOnly = db, disk, readOnly
 		err = s.loadState()
 	}
-	if cause := fs.err(); cause != nil {
+	if isDamage(err) {
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if cause := disk.err(); cause != nil {
 		err = fmt.Errorf("%w: %w", ErrFailed, cause)
 	}
 	if err != nil {
@@ -46,16 +51,26 @@ func (s *Store) openFor(readOnly bool) error {
 	return nil
 }
 
-func (s *Store) openPebble(fs *freezeFS, readOnly bool) (*pebble.DB, error) {
+func (s *Store) openPebble(disk *freezeFS, readOnly bool) (*pebble.DB, error) {
 	cache := pebble.NewCache(cacheSize)
 	defer cache.Unref()
-	o := s.engineOptions(fs, cache)
+	o := s.engineOptions(disk, cache)
 	o.ReadOnly = readOnly
 	db, err := pebble.Open(s.dir, o)
+	if err != nil && unreadable(err) {
+		return nil, fmt.Errorf("%w: open: %w", ErrDamaged, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("store: open: %w", err)
 	}
 	return db, nil
+}
+
+// unreadable tells files that the engine cannot make sense of, or misses, from
+// a system that does not let it open them.
+func unreadable(err error) bool {
+	var system syscall.Errno
+	return errors.Is(err, fs.ErrNotExist) || !errors.Is(err, ErrInUse) && !errors.As(err, &system)
 }
 
 // closeEngine gives up an engine that failed: why is known, and what it reports
@@ -67,12 +82,12 @@ func (s *Store) closeEngine() {
 	}
 }
 
-func (s *Store) engineOptions(fs *freezeFS, cache *pebble.Cache) *pebble.Options {
+func (s *Store) engineOptions(disk *freezeFS, cache *pebble.Cache) *pebble.Options {
 	o := &pebble.Options{
-		FS:                          fs,
+		FS:                          disk,
 		Cache:                       cache,
 		Cleaner:                     cleaner{},
-		Logger:                      engineLogger{fs: fs, log: s.log},
+		Logger:                      engineLogger{fs: disk, log: s.log},
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                memTableSize,
 		MemTableStopWritesThreshold: memTableMax,
@@ -81,8 +96,9 @@ func (s *Store) engineOptions(fs *freezeFS, cache *pebble.Cache) *pebble.Options
 		MaxManifestFileSize:         maxManifestSize,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, maxCompactions },
 		EventListener: &pebble.EventListener{
-			TableDeleted: func(pebble.TableDeleteInfo) { s.notePurged() },
-			WALDeleted:   func(pebble.WALDeleteInfo) { s.notePurged() },
+			DataCorruption: func(i pebble.DataCorruptionInfo) { s.noteDamage(disk, i.Details) },
+			TableDeleted:   func(pebble.TableDeleteInfo) { s.notePurged() },
+			WALDeleted:     func(pebble.WALDeleteInfo) { s.notePurged() },
 		},
 	}
 	for i := range o.Levels {
@@ -106,8 +122,8 @@ func (s *Store) loadState() error {
 			return err
 		}
 	}
-	if err := s.countHints(); err != nil || s.readOnly {
-		return err
+	if s.readOnly {
+		return nil
 	}
 	return s.stamp()
 }

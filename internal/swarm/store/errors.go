@@ -7,6 +7,10 @@ var (
 	ErrClosed = errors.New("store: closed")
 	// ErrFailed is returned by every write after the disk failed.
 	ErrFailed = errors.New("store: disk failed, writing stopped")
+	// ErrDamaged is returned for a store that has to be repaired.
+	ErrDamaged = errors.New("store: damaged")
+	// ErrInUse is returned for a store that is open already.
+	ErrInUse = errors.New("store: in use by another process")
 	// ErrAway is returned while the store exchanges its engine.
 	ErrAway = errors.New("store: not ready")
 	// ErrCorrupt is returned for a row that does not match its checksum or layout.

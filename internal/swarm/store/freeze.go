@@ -1,7 +1,10 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
 	"sync"
 
@@ -105,6 +108,15 @@ func (f *freezeFS) RemoveAll(name string) error {
 		return nil
 	}
 	return f.FS.RemoveAll(name)
+}
+
+// Lock tells a store that is open elsewhere from one that cannot be locked.
+func (f *freezeFS) Lock(name string) (io.Closer, error) {
+	c, err := f.FS.Lock(name)
+	if err != nil && !isFull(err) && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", ErrInUse, err)
+	}
+	return c, err
 }
 
 func (f *freezeFS) Unwrap() vfs.FS { return f.FS }

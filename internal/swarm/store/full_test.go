@@ -101,8 +101,11 @@ func TestFullDisk(t *testing.T) {
 			time.Sleep(10 * time.Minute) // no attempt is worth making
 			what.Store(int32(none))
 			fs.setAvail(1 << 40)
-			time.Sleep(roomPollMax)
+			time.Sleep(2 * roomPollMax)
 			synctest.Wait()
+			if err := s.Err(); err != nil {
+				t.Fatal(err)
+			}
 			put(t, s, envelope(a, 10+int(kind), 4096, farExpiry))
 		}
 		select {
@@ -136,7 +139,7 @@ func TestFullAtStart(t *testing.T) {
 		}
 		what.Store(int32(none))
 		fs.setAvail(1 << 40)
-		time.Sleep(roomPollMax)
+		time.Sleep(2 * roomPollMax)
 		synctest.Wait()
 		put(t, s, envelope(address(1), 2, 4096, farExpiry))
 	})

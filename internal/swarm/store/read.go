@@ -30,11 +30,12 @@ type Page struct {
 // counted in generation, else all: at most items of them, and no more than
 // bytes together, but always one. It returns ErrNotOpen for a mailbox that is
 // not here.
-func (s *Store) Fetch(a Address, generation, since uint64, items, bytes int) (Page, error) {
+func (s *Store) Fetch(a Address, generation, since uint64, items, bytes int) (_ Page, err error) {
 	if err := s.enter(); err != nil {
 		return Page{}, err
 	}
 	defer s.leave()
+	defer func() { s.noteDamage(s.fs, err) }()
 	m, err := s.mailbox(a)
 	if err != nil {
 		return Page{}, err
@@ -201,6 +202,7 @@ func (s *Store) Record(kind Kind, a Address, ref Ref) (Record, error) {
 	defer s.leave()
 	r := Record{Kind: kind, Address: a, Ref: ref}
 	var err error
+	defer func() { s.noteDamage(s.fs, err) }()
 	switch kind {
 	case KindGrant:
 		err = s.readGrant(&r)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -38,3 +39,23 @@ func (s *Store) free() uint64 {
 
 // low reports whether there is room for nothing new (spec/swarm.md §5.9).
 func (s *Store) low() bool { return s.free() < s.reserve }
+
+// Health says what keeps a store from taking everything.
+type Health struct {
+	Free      uint64 // bytes on its disk; the largest number if that is unknown
+	Low       bool   // less than the reserve is free: nothing new is stored
+	ReadOnly  bool   // the engine met a full disk: nothing is changed
+	Repairing bool   // damage is being taken out: nothing is answered
+}
+
+// health is what tend tells of itself.
+type health struct{ readOnly, repairing atomic.Bool }
+
+// Health tells an operator how the store is.
+func (s *Store) Health() Health {
+	free := s.free()
+	return Health{
+		Free: free, Low: free < s.reserve,
+		ReadOnly: s.health.readOnly.Load(), Repairing: s.health.repairing.Load(),
+	}
+}

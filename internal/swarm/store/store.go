@@ -83,6 +83,10 @@ type Store struct {
 	failed  chan struct{} // closed at a failure for good
 	broken  error         // why; set before failed is closed
 
+	health   health
+	damaged  chan struct{} // one token when a row or file is not what was written
+	repaired chan struct{} // one token when damage was repaired
+
 	// gate guards db, fs and readOnly: who is inside uses them, and they change
 	// only while it is shut.
 	gate     *gate
@@ -91,7 +95,6 @@ type Store struct {
 	readOnly bool // the disk is full
 
 	summaries *summaries
-	hinted    map[Node]int // hints for each node; the writer's
 
 	// ended and took are of the last batch, and the writer's own.
 	ended time.Time
@@ -119,8 +122,24 @@ type Stats struct {
 	Bytes     uint64
 }
 
-// Open opens the store in dir, creating it if there is none.
+// Open opens the store in dir, creating it if there is none. It returns
+// ErrDamaged for one that the engine cannot read, and ErrInUse for one that is
+// open already.
 func Open(dir string, opts Options) (*Store, error) {
+	s := newStore(dir, opts)
+	if err := finishSalvage(s.disk, dir); err != nil {
+		return nil, err
+	}
+	if err := s.openEngine(); err != nil {
+		return nil, err
+	}
+	s.health.readOnly.Store(s.readOnly)
+	go s.write()
+	go s.tend()
+	return s, nil
+}
+
+func newStore(dir string, opts Options) *Store {
 	if opts.FS == nil {
 		opts.FS = vfs.Default
 	}
@@ -140,29 +159,33 @@ func Open(dir string, opts Options) (*Store, error) {
 		opts.Now = time.Now
 	}
 	s := &Store{
-		dir:     dir,
-		disk:    opts.FS,
-		rand:    opts.Rand,
-		now:     opts.Now,
-		log:     opts.Logger,
-		max:     opts.MaxBytes,
-		reserve: opts.Reserve,
-		ops:     make(chan *op, opQueue),
-		stop:    make(chan struct{}),
-		between: make(chan func()),
-		done:    make(chan struct{}),
-		tended:  make(chan struct{}),
-		purged:  make(chan struct{}, 1),
-		failed:  make(chan struct{}),
-		gate:    newGate(),
+		dir:      dir,
+		disk:     opts.FS,
+		rand:     opts.Rand,
+		now:      opts.Now,
+		log:      opts.Logger,
+		max:      opts.MaxBytes,
+		reserve:  opts.Reserve,
+		ops:      make(chan *op, opQueue),
+		stop:     make(chan struct{}),
+		between:  make(chan func()),
+		done:     make(chan struct{}),
+		tended:   make(chan struct{}),
+		purged:   make(chan struct{}, 1),
+		failed:   make(chan struct{}),
+		damaged:  make(chan struct{}, 1),
+		repaired: make(chan struct{}, 1),
+		gate:     newGate(),
 	}
 	s.summaries = newSummaries(s)
-	if err := s.openEngine(); err != nil {
-		return nil, err
-	}
-	go s.write()
-	go s.tend()
-	return s, nil
+	return s
+}
+
+// sibling is a store of the same kind in another folder, not open yet.
+func (s *Store) sibling(dir string) *Store {
+	return newStore(dir, Options{
+		FS: s.disk, Rand: s.rand, Logger: s.log, MaxBytes: s.max, Reserve: s.reserve, Now: s.now,
+	})
 }
 
 func (st state) encode() []byte {
@@ -196,6 +219,24 @@ func (s *Store) Err() error {
 	}
 }
 
+// Repaired gets a token when the store lost what was damaged, and lacks it now.
+func (s *Store) Repaired() <-chan struct{} { return s.repaired }
+
+// noteDamage has the store repaired, if an error says that it is damaged. What
+// an engine sees once its disk is frozen says nothing of what lies on it.
+func (s *Store) noteDamage(disk *freezeFS, err error) {
+	if err != nil && isDamage(err) && disk.err() == nil {
+		signal(s.damaged)
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
 // Close waits for the writer and closes the files.
 func (s *Store) Close() error {
 	if !s.gate.end() {
@@ -224,12 +265,7 @@ func (s *Store) publish() {
 	s.mu.Unlock()
 }
 
-func (s *Store) notePurged() {
-	select {
-	case s.purged <- struct{}{}:
-	default:
-	}
-}
+func (s *Store) notePurged() { signal(s.purged) }
 
 // do hands an operation to the writer and waits until it is on disk. Once it is
 // queued the outcome is awaited, whatever ctx says: a caller must not believe

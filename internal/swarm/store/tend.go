@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -30,11 +31,14 @@ func (s *Store) await() error {
 	select {
 	case <-s.stop:
 		return ErrClosed
+	case <-s.damaged:
+		return s.repair()
 	case <-s.fs.frozen:
 	}
 	if cause := s.fs.err(); !isFull(cause) {
 		return stopped(cause)
 	}
+	s.health.readOnly.Store(true)
 	s.log.Warn("the disk is full: keeping mailboxes readable, and taking nothing in")
 	return s.exchange(true)
 }
@@ -54,6 +58,7 @@ func (s *Store) awaitRoom() error {
 		}
 		err := s.exchange(false)
 		if err == nil {
+			s.health.readOnly.Store(false)
 			s.log.Info("the disk has room again")
 			return nil
 		}
@@ -72,6 +77,11 @@ func (s *Store) awaitRoom() error {
 func (s *Store) exchange(readOnly bool) error {
 	s.gate.close()
 	s.closeEngine()
+	return s.resume(readOnly)
+}
+
+// resume opens the engine and the gate, and makes the summaries again.
+func (s *Store) resume(readOnly bool) error {
 	if err := s.openFor(readOnly); err != nil {
 		return err
 	}
@@ -85,6 +95,25 @@ func (s *Store) exchange(readOnly bool) error {
 		s.log.Error("records not summarised", "error", err)
 	}
 	return s.halted()
+}
+
+// repair saves what is whole of a damaged store into a new one, and goes on with
+// that. Meanwhile callers are told to come again.
+func (s *Store) repair() error {
+	s.log.Error("the store is damaged: saving what is whole, other members have the rest")
+	s.health.repairing.Store(true)
+	defer s.health.repairing.Store(false)
+	s.gate.close()
+	if err := s.salvage(s.db); err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	signal(s.repaired) // before it answers, so that nobody trusts it too early
+	if err := s.resume(false); err != nil {
+		return err
+	}
+	s.log.Warn("the store is repaired; the damaged one was set aside, to be looked at and removed", "folder", s.disk.PathBase(s.dir)+SuffixDamaged)
+	signal(s.repaired)
+	return nil
 }
 
 // halted reports that the store is closing.

@@ -128,10 +128,13 @@ func (s *Store) commit(group []*op) {
 // begin opens the batch of a group.
 func (s *Store) begin(group []*op) *tx {
 	if slices.ContainsFunc(group, func(o *op) bool { return !o.byKey }) {
-		return &tx{s: s, b: s.db.NewIndexedBatch(), st: s.state}
+		return s.newTx()
 	}
 	return &tx{s: s, b: s.db.NewBatch(), st: s.state, rows: make(map[string][]byte)}
 }
+
+// newTx opens a batch that reads all of its own changes.
+func (s *Store) newTx() *tx { return &tx{s: s, b: s.db.NewIndexedBatch(), st: s.state} }
 
 func (t *tx) finish() error {
 	if t.err == nil && !t.b.Empty() {
@@ -156,6 +159,7 @@ func stopped(cause error) error {
 
 func (t *tx) fail(err error) {
 	if t.err == nil && err != nil {
+		t.s.noteDamage(t.s.fs, err)
 		t.err = fmt.Errorf("store: engine: %w", err)
 	}
 }

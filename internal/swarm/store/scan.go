@@ -1,0 +1,67 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+const (
+	// jumpWidth is how much of a key is looked at when a reader gets over what it
+	// cannot read: neighbours differ within it in every table.
+	jumpWidth = 12
+	// jumpTries is how often it tries to read on behind the next prefix of one
+	// width before it takes a shorter one.
+	jumpTries = 4
+)
+
+// isDamage tells a store whose files say something else than what was written
+// from one that cannot be read now.
+func isDamage(err error) bool {
+	return errors.Is(err, ErrCorrupt) || pebble.IsCorruptionError(err)
+}
+
+// scan visits the rows from lo to hi, in order, and gets over what cannot be
+// read: it says how often it had to. Keys and values are valid during visit.
+func scan(r pebble.Reader, lo, hi []byte, visit func(key, value []byte) error) (gaps int, err error) {
+	width, tries := jumpWidth, 0
+	for lo != nil && string(lo) < string(hi) {
+		last, err := scanReadable(r, lo, hi, visit)
+		if err == nil || !pebble.IsCorruptionError(err) {
+			return gaps, err
+		}
+		if last != nil {
+			lo, width, tries = last, jumpWidth, 0
+		}
+		if tries == 0 && width == jumpWidth {
+			gaps++
+		}
+		if tries++; tries == jumpTries && width > 1 {
+			width, tries = width-1, 1
+		}
+		lo = upper(lo[:min(len(lo), width)])
+	}
+	return gaps, nil
+}
+
+// scanReadable visits rows until one cannot be read, and returns the last key.
+func scanReadable(r pebble.Reader, lo, hi []byte, visit func(key, value []byte) error) (last []byte, err error) {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
+	if err != nil {
+		return nil, fmt.Errorf("store: iterate: %w", err)
+	}
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		last = append(last[:0], it.Key()...)
+		v, verr := it.ValueAndErr()
+		if verr != nil {
+			err = verr
+			break
+		}
+		err = visit(last, v)
+	}
+	return last, errors.Join(err, it.Error(), it.Close())
+}
+
+// table is the range of one table's keys.
+func table(name byte) (lo, hi []byte) { return []byte{name}, []byte{name + 1} }
