@@ -66,7 +66,7 @@ func newNode(o *options) *cobra.Command {
 	if err := run.MarkFlagRequired("dir"); err != nil {
 		panic(err) // the flag is defined above
 	}
-	cmd.AddCommand(run, newNodeCheck(o))
+	cmd.AddCommand(run, newNodeCheck(o), newNodeStatus(o))
 	return cmd
 }
 
