@@ -56,7 +56,6 @@ type subExit struct {
 
 // view is what two nodes have.
 type view struct {
-	role  role
 	boxes []*boxView
 	twins map[[2]int32]int // windows of bytes that two mailboxes share and few others have
 	span  float64          // milliseconds
@@ -81,8 +80,6 @@ func (w *joinWorld) views(rl role, n int, r *rand.Rand) (out []*view) {
 }
 
 func (w *joinWorld) view(rl role, x, y uint16, twins map[[2]int32]int) *view {
-	l := w.log
-	v := &view{role: rl, twins: twins, span: float64(l.now())}
 	member := map[uint16]bool{x: true}
 	exit, guard := map[uint16]bool{}, map[uint16]bool{}
 	switch rl {
@@ -97,6 +94,13 @@ func (w *joinWorld) view(rl role, x, y uint16, twins map[[2]int32]int) *view {
 		exit[x], exit[y] = true, true
 		guard[x], guard[y] = true, true
 	}
+	return w.seen(member, exit, guard, twins)
+}
+
+// seen is what members, exits and guards have together.
+func (w *joinWorld) seen(member, exit, guard map[uint16]bool, twins map[[2]int32]int) *view {
+	l := w.log
+	v := &view{twins: twins, span: float64(l.now())}
 	boxes := map[int32]*boxView{}
 	for _, s := range l.sights {
 		if !member[s.node] {
