@@ -55,7 +55,9 @@ func (e *Endpoint) dialService(ctx context.Context, node directory.Node) (*Servi
 	if err != nil {
 		return nil, err
 	}
-	return &ServiceConn{conn: conn, peer: node.ID}, nil
+	s := &ServiceConn{conn: conn, peer: node.ID, tails: newTails()}
+	e.services.wg.Go(func() { s.tails.accept(conn) })
+	return s, nil
 }
 
 func (e *Endpoint) dial(ctx context.Context, node directory.Node, protocol string) (*quic.Conn, error) {

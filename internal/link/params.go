@@ -50,6 +50,9 @@ const (
 	// have in flight together, so that those of clients who do not read never
 	// stop the others'.
 	serviceConnWindow = maxStreams * ServiceWindow
+	// tailTimeout is how long a tail and the end of its stream may come apart,
+	// which leave together: a loss and its repetition.
+	tailTimeout = 5 * time.Second
 	// connIDLength makes collisions among a node's connections negligible.
 	connIDLength = 8
 )
@@ -96,3 +99,7 @@ const (
 	closeBusy    = 0x1
 	closeRefused = 0x2
 )
+
+// codeContinued, of RESET_STREAM and STOP_SENDING on a service stream, says that
+// the stream goes on as a tail (spec/link.md §4.3).
+const codeContinued = 0x1

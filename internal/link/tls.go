@@ -42,9 +42,10 @@ func dialConfig() *quic.Config {
 }
 
 // serviceConfig is dialConfig for service connections, whose streams are read
-// at the pace of the clients behind them.
+// at the pace of the clients behind them, and may go on as tails.
 func serviceConfig() *quic.Config {
 	c := dialConfig()
+	c.MaxIncomingUniStreams = maxStreams
 	c.InitialStreamReceiveWindow, c.MaxStreamReceiveWindow = ServiceWindow, ServiceWindow
 	c.InitialConnectionReceiveWindow, c.MaxConnectionReceiveWindow = serviceConnWindow, serviceConnWindow
 	return c

@@ -213,9 +213,15 @@ func (n *Node) serveService(ctx context.Context, conn *link.ServiceConn) {
 		if err != nil {
 			return
 		}
-		streams.Go(func() { n.swarm.ServeStream(ctx, conn.Peer(), s) })
+		streams.Go(func() { n.swarm.ServeStream(ctx, conn.Peer(), swarmStream{s}) })
 	}
 }
+
+// swarmStream is a link's stream as package swarm names it.
+type swarmStream struct{ *link.ServiceStream }
+
+// Continue implements swarm.Stream.
+func (s swarmStream) Continue() (swarm.Tail, error) { return s.ServiceStream.Continue() }
 
 // Drain makes the node leave in good order before Close (spec/circuit.md §4.9):
 // it takes no new circuits, tells the clients of open ones, and returns how many

@@ -8,10 +8,10 @@ import (
 
 // Limits (spec/swarm.md §3). Each bounds what strangers can make a node hold.
 const (
-	// maxStreams bounds all streams: 100,000 subscriptions and some room.
-	maxStreams = 1 << 17
-	// maxSubscriptions bounds subscriptions, which hold a goroutine each.
-	maxSubscriptions = 1 << 17
+	// maxStreams bounds all other streams, which hold a goroutine each.
+	maxStreams = 1 << 15
+	// maxSubscriptions bounds subscriptions, of some 2.5 KB each.
+	maxSubscriptions = 1 << 18
 	// maxSubscribers bounds one mailbox's: 8 devices, and their reconnections.
 	maxSubscribers = 16
 	// maxRequests bounds requests in work, each with at most one envelope.
@@ -20,6 +20,16 @@ const (
 	maxStreamRequests = 4096
 	// maxRequestFrame holds the largest put with its seal.
 	maxRequestFrame = mailbox.MaxEnvelope + 8<<10
+	// maxUnanswered bounds what is read ahead of answers on a stream: a put of
+	// the largest class behind another. Clients ask one thing at a time.
+	maxUnanswered = 2 * maxRequestFrame
+	// maxAhead bounds the same on all streams: as many as are in work, and as
+	// much again.
+	maxAhead = 2 * maxRequests * maxRequestFrame
+	// sweepEvery is how often subscriptions are looked at whose streams may have
+	// ended, and sweepStep how many at a time, while which no envelope is told.
+	sweepEvery = 5 * time.Second
+	sweepStep  = 1024
 	// streamIdle is how long a stream without subscription may say nothing.
 	streamIdle = 2 * time.Minute
 	// proveWithin is how long a challenge waits for its answer.
@@ -28,9 +38,21 @@ const (
 	// that takes nothing for so long is cut, and comes back with its cursor.
 	writeStall = 30 * time.Second
 	// pushBytes and pushItems are what is read from the store at a time for one
-	// subscriber; what it holds in memory is bounded by them, not by a queue.
-	pushBytes = 256 << 10
+	// subscriber: its page, before others have their turn. What it holds in
+	// memory is bounded by them, or by one envelope, and not by a queue.
+	pushBytes = 64 << 10
 	pushItems = 16
+	// maxPushers is how many subscribers are pushed to at a time. Pages go into
+	// QUIC's queues in microseconds; the bound is for storms.
+	maxPushers = 64
+	// pushPatience is how long a push may take to leave before others stop
+	// waiting for it.
+	pushPatience = 100 * time.Millisecond
+	// maxStalled bounds those that take longer, each of which holds its page.
+	maxStalled = 256
+	// stallShare is how long one of them is left alone when there are so many
+	// that others wait for them.
+	stallShare = 3 * time.Second
 	// retryAfter is what a busy node asks for, in seconds.
 	retryAfter = 5
 

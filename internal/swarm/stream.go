@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"sotto/internal/identity"
-	"sotto/internal/mailbox"
-	"sotto/internal/wire"
 )
 
 // The first byte of a stream (spec/swarm.md §4.2). The exit writes it, never
@@ -19,6 +17,28 @@ const (
 	StreamPeer      byte = 'P'
 	StreamDirectory byte = 'D'
 )
+
+// Stream is a stream that another node opened.
+type Stream interface {
+	io.ReadWriteCloser
+	// Abort ends both directions at once, beside any other call.
+	Abort()
+	// CloseRead refuses what the peer may still send; a Read returns at once.
+	CloseRead()
+	// Continue ends the stream and goes on with it in our direction alone. What
+	// was written before must have been read.
+	Continue() (Tail, error)
+}
+
+// Tail is the rest of a Stream on which nothing comes back.
+type Tail interface {
+	io.Writer
+	// Abort ends the tail at once, beside a Write.
+	Abort()
+	// Ended reports whether nothing that is written will arrive any more: the
+	// peer refuses it, the connection is dead, or Abort was called.
+	Ended() bool
+}
 
 // OpenClientStream opens a stream on which a client's frames may follow. Exits
 // use it: the byte that it writes keeps a client from posing as a member.
@@ -35,30 +55,30 @@ func OpenClientStream(ctx context.Context, d PeerDialer, node identity.NodeID) (
 }
 
 // ServeStream serves a stream that node from opened, until it ends, ctx does or
-// the member closes. It closes rwc; a stream that may not be closed during a
-// Write (link.ServiceStream) has a method Abort, which ends both at any time.
-func (s *Swarm) ServeStream(ctx context.Context, from identity.NodeID, rwc io.ReadWriteCloser) error {
-	if err := s.admit(rwc); err != nil {
-		_ = rwc.Close()
+// the member closes, and closes it. The tail of a stream that has become a
+// subscription is the member's until it ends or the member closes.
+func (s *Swarm) ServeStream(ctx context.Context, from identity.NodeID, stream Stream) error {
+	if err := s.admit(stream); err != nil {
+		_ = stream.Close()
 		return err
 	}
-	defer s.release(rwc)
-	stop := context.AfterFunc(ctx, func() { cut(rwc) })
+	defer s.release(stream)
+	stop := context.AfterFunc(ctx, stream.Abort)
 	defer stop()
-	w := newWatch(rwc, streamIdle)
+	w := newWatch(stream, streamIdle)
 	defer w.stop()
 	var first [1]byte
-	if _, err := io.ReadFull(rwc, first[:]); err != nil {
+	if _, err := io.ReadFull(stream, first[:]); err != nil {
 		return fmt.Errorf("swarm: read stream: %w", err)
 	}
 	switch first[0] {
 	case StreamClient:
-		return ended((&clientStream{s: s, rwc: rwc, watch: w}).serve())
+		return ended(newClientStream(s, stream, w).serve())
 	case StreamPeer:
-		return ended(s.servePeer(from, rwc, w))
+		return ended(s.servePeer(from, stream, w))
 	case StreamDirectory:
 		if s.cfg.ServeDirectory != nil {
-			return ended(s.cfg.ServeDirectory(from, rwc))
+			return ended(s.cfg.ServeDirectory(from, stream))
 		}
 		return ErrStream
 	default:
@@ -96,102 +116,3 @@ func newWatch(c io.Closer, d time.Duration) *watch {
 func (w *watch) within(d time.Duration) { w.t.Reset(d) }
 
 func (w *watch) stop() { w.t.Stop() }
-
-// clientStream is a stream of sealed requests, answered one after the other.
-type clientStream struct {
-	s     *Swarm
-	rwc   io.ReadWriteCloser
-	watch *watch
-}
-
-func (c *clientStream) serve() error {
-	for range maxStreamRequests {
-		c.watch.within(streamIdle)
-		frame, err := wire.ReadFrame(c.rwc, maxRequestFrame)
-		if err != nil {
-			return err
-		}
-		c.watch.stop()
-		typ, err := mailbox.FrameType(frame)
-		if err != nil {
-			return err
-		}
-		switch typ {
-		case mailbox.FrameKeys:
-			err = c.sendKeys()
-		case mailbox.FrameSealed:
-			err = c.sealed(frame)
-		default:
-			err = fmt.Errorf("frame of type %d: %w", typ, mailbox.ErrFormat)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// write sends one frame, and cuts the stream when it is not taken.
-func (c *clientStream) write(frame []byte) error {
-	c.watch.within(c.s.stall)
-	defer c.watch.stop()
-	return wire.WriteFrame(c.rwc, frame)
-}
-
-func (c *clientStream) sendKeys() error {
-	cert, err := c.s.keys.current(c.s.cfg.Now())
-	if err != nil {
-		return err
-	}
-	return c.write(mailbox.KeysReply(cert))
-}
-
-// sealed answers one sealed request. A request to a key that is gone is
-// answered with the certificate of the one that counts, in plain.
-func (c *clientStream) sealed(frame []byte) error {
-	got, sealer, err := c.open(frame)
-	if errors.Is(err, mailbox.ErrUnknownKey) || errors.Is(err, mailbox.ErrOpen) {
-		c.s.metrics.request("sealed", err)
-		return c.sendKeys()
-	}
-	if err != nil {
-		return err
-	}
-	if sub, ok := got.Request.(*mailbox.Subscribe); ok {
-		return c.subscribe(sub, got.Stamp, sealer)
-	}
-	resp, err := c.s.answer(got)
-	if err != nil {
-		resp = refusal(err)
-	}
-	return c.reply(sealer, resp)
-}
-
-// open takes a slot for the costly part, so that the streams of many clients
-// wait for one another instead of for the machine.
-func (c *clientStream) open(frame []byte) (*mailbox.Received, *mailbox.ReplySealer, error) {
-	select {
-	case c.s.slots <- struct{}{}:
-		defer func() { <-c.s.slots }()
-	case <-c.s.ctx.Done():
-		return nil, nil, ErrClosed
-	}
-	return c.s.keys.open(frame)
-}
-
-func (c *clientStream) reply(sealer *mailbox.ReplySealer, resp mailbox.Response) error {
-	frame, err := sealer.Seal(resp)
-	if err != nil {
-		return err
-	}
-	return c.write(frame)
-}
-
-func refusal(err error) *mailbox.Failure {
-	f := mailbox.Refuse(err)
-	switch f.Code {
-	case mailbox.CodeBusy, mailbox.CodeUnavailable, mailbox.CodeInternal:
-		f.RetryAfter = retryAfter
-	}
-	return f
-}

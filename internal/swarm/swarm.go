@@ -21,6 +21,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -94,6 +95,8 @@ type Swarm struct {
 	replay   *mailbox.ReplayCache
 	receipts *receiptSigner
 	subs     *subscriptions
+	pushers  *pushers
+	ahead    atomic.Int64 // bytes of requests that are read and not answered
 	metrics  *metrics
 	slots    chan struct{} // requests in work
 	stall    time.Duration // writeStall, but in tests
@@ -135,7 +138,7 @@ func New(cfg Config) (*Swarm, error) {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.keys = &requestKeys{s: s}
-	s.subs = newSubscriptions(s)
+	s.subs, s.pushers = newSubscriptions(s), &pushers{s: s}
 	var err error
 	s.metrics, err = newMetrics(cfg.Metrics, s)
 	return s, err
@@ -165,7 +168,7 @@ func (cfg Config) withDefaults() Config {
 // Run lets the member work until ctx ends or its store fails, and then closes
 // it. It returns nil for the first and the failure for the second.
 func (s *Swarm) Run(ctx context.Context) error {
-	if !s.start(s.receipts.run, s.renewKeys, s.maintain, s.members.follow, s.followSections, s.followRepairs) {
+	if !s.start(s.receipts.run, s.renewKeys, s.maintain, s.subs.sweepLoop, s.members.follow, s.followSections, s.followRepairs) {
 		return ErrClosed
 	}
 	var err error
@@ -204,6 +207,7 @@ func (s *Swarm) Close() error {
 	for _, c := range open {
 		cut(c)
 	}
+	s.subs.close()
 	s.wg.Wait()
 	s.keys.erase()
 	return nil

@@ -254,6 +254,7 @@ func TestPushAndResume(t *testing.T) {
 	for range 40 {
 		sent = append(sent, writer.send(b, randomEnvelope(16<<10)))
 	}
+	w.nodes[1].swarm.subs.sweep()
 	eventually(t, "the old subscription to end", func() bool { return w.nodes[1].swarm.subs.len() == 0 })
 	sub = w.client(w.nodes[1])
 	if opener, err = sub.subscribe(b, cursor, b.owner); err != nil {
@@ -441,7 +442,7 @@ func TestPeerStreamsAreBounded(t *testing.T) {
 		open = append(open, rwc)
 	}
 	for i, rwc := range open[:len(open)-peerStreams] {
-		if _, err := rwc.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		if _, err := rwc.Read(make([]byte, 1)); !errors.Is(err, errReset) {
 			t.Errorf("stream %d: %v", i, err)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -271,7 +270,7 @@ func (w *world) connect(from, to identity.NodeID) (io.ReadWriteCloser, error) {
 		if !n.up {
 			return nil, errAway
 		}
-		near, far := net.Pipe()
+		near, far := newPipe()
 		if !n.frozen {
 			go func() { _ = n.swarm.ServeStream(context.Background(), from, far) }()
 		}
