@@ -20,7 +20,8 @@ func newBench(o *options) *cobra.Command {
 		names = append(names, b.Name)
 		long += fmt.Sprintf("  %-9s %s\n", b.Name, b.Short)
 	}
-	return &cobra.Command{
+	var subscriptions int
+	cmd := &cobra.Command{
 		Use:       "bench " + strings.Join(names, "|"),
 		Short:     "Measure this machine",
 		Long:      long,
@@ -31,12 +32,14 @@ func newBench(o *options) *cobra.Command {
 			if !ok {
 				return usagef("no benchmark %q; there are %s", args[0], strings.Join(names, ", "))
 			}
-			return o.bench(cmd.Context(), b)
+			return o.bench(cmd.Context(), b, subscriptions)
 		},
 	}
+	cmd.Flags().IntVar(&subscriptions, "subscriptions", 0, "idle subscriptions that store sets up (default: as many as take less than a minute)")
+	return cmd
 }
 
-func (o *options) bench(ctx context.Context, b bench.Benchmark) error {
+func (o *options) bench(ctx context.Context, b bench.Benchmark, subscriptions int) error {
 	dir, err := os.MkdirTemp("", "sotto-bench-")
 	if err != nil {
 		return err
@@ -45,6 +48,8 @@ func (o *options) bench(ctx context.Context, b bench.Benchmark) error {
 		Dir:  dir,
 		Emit: func(f bench.Figure) error { return o.print(f, f.String()) },
 		Note: o.note,
+
+		Subscriptions: subscriptions,
 	})
 	return errors.Join(err, os.RemoveAll(dir))
 }

@@ -51,6 +51,9 @@ type Run struct {
 	Emit func(Figure) error
 	// Note tells a person what is being done.
 	Note func(format string, a ...any)
+	// Subscriptions is how many the store's benchmark sets up; 0 is as many as
+	// take less than a minute.
+	Subscriptions int
 }
 
 // emit hands over figures until one is not taken.
@@ -75,7 +78,7 @@ var All = []Benchmark{
 	{"cells", "encrypt cells for one hop and for three", cells},
 	{"circuit", "carry bytes and echoes through three relays", circuits},
 	{"delivery", "send messages between two accounts until they are shown", delivery},
-	{"store", "put, fetch and push envelopes", stores},
+	{"store", "put, fetch and push envelopes, and hold subscriptions", stores},
 	{"ratchet", "encrypt and decrypt messages of a session", ratchets},
 	{"padding", "send what cover traffic is made of, and count its bytes", paddings},
 	{"idle", "hold still, and weigh the processes", idle},

@@ -137,3 +137,13 @@ func BenchmarkAll(b *testing.B) {
 		})
 	}
 }
+
+// TestWeighed keeps a figure that was computed apart from one that was measured.
+func TestWeighed(t *testing.T) {
+	for count, name := range map[int]string{fullSubscriptions: "subscriptions_100k_bytes", 10_000: "subscriptions_100k_bytes_extrapolated"} {
+		got := weighed(count, 40e6, 40e6+2000*float64(count))
+		if len(got) != 2 || got[0].Value != 2000 || got[1].Name != name || got[1].Value != 240e6 {
+			t.Errorf("%d subscriptions: %+v", count, got)
+		}
+	}
+}

@@ -46,7 +46,12 @@ var fullStore = storeSizes{
 	subscribers: 40, pushRate: 500,
 }
 
-func stores(ctx context.Context, r Run) error { return measureStore(ctx, r, fullStore) }
+func stores(ctx context.Context, r Run) error {
+	if err := measureStore(ctx, r, fullStore); err != nil {
+		return err
+	}
+	return subscriptions(ctx, r)
+}
 
 // storeRun is what the measurements of a swarm share.
 type storeRun struct {
