@@ -73,7 +73,7 @@ func newRoot(o *options) *cobra.Command {
 	flags.BoolVar(&o.json, "json", false, "print one JSON object a line")
 	flags.StringVar(&o.passphraseFile, "passphrase-file", "", "read the passphrase from the first line of `FILE`")
 	root.AddCommand(
-		newInit(o), newRestore(o), newID(o), newSend(o), newReceive(o), newRequests(o), newCover(o),
+		newInit(o), newRestore(o), newID(o), newSend(o), newReceive(o), newRequests(o), newCover(o), newMembers(o),
 		newDaemon(o), newDemo(o), newTestnet(o), newNode(o), newBench(o), newVersion(o),
 	)
 	checkUsage(root)

@@ -31,6 +31,7 @@ type session interface {
 	Unblock(ctx context.Context, peer string) error
 	Cover(ctx context.Context) (padding.Level, error)
 	SetCover(ctx context.Context, level string) error
+	MemberFaults(ctx context.Context) ([]client.MemberFault, error)
 	Events(ctx context.Context) <-chan client.Event
 	Sync(ctx context.Context) error
 	Flush(ctx context.Context) error

@@ -48,6 +48,7 @@ type Client interface {
 
 	Paths() []client.Path
 	NewPath()
+	MemberFaults(ctx context.Context) ([]client.MemberFault, error)
 	Connection() client.Connection
 	Events(ctx context.Context) <-chan client.Event
 }

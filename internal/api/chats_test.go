@@ -132,6 +132,10 @@ func TestNetwork(t *testing.T) {
 	if first["rtt_ms"] != 81.0 {
 		t.Errorf("rtt_ms %v", first["rtt_ms"])
 	}
+	fault := s.must("GET", "/members", "").list("faults")[0].(map[string]any)
+	if node, _ := fault["node"].(map[string]any); node["operator"] == "" || fault["count"] != 1.0 {
+		t.Errorf("fault of a member: %v", fault)
+	}
 	s.must("POST", "/paths/renew", "")
 	if again := s.must("GET", "/paths", "").list("paths")[0].(map[string]any); again["id"] == first["id"] {
 		t.Error("the path was not renewed")

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -38,4 +39,21 @@ func renew(c Client, _ http.ResponseWriter, _ *http.Request) (any, error) {
 
 func connection(c Client, _ http.ResponseWriter, _ *http.Request) (any, error) {
 	return c.Connection(), nil
+}
+
+// Members is the answer of GET /members.
+type Members struct {
+	Faults []client.MemberFault `json:"faults"`
+}
+
+func members(c Client, _ http.ResponseWriter, r *http.Request) (any, error) {
+	faults, err := c.MemberFaults(r.Context())
+	return Members{faults}, err
+}
+
+// MemberFaults returns the nodes that kept messages back.
+func (r *Remote) MemberFaults(ctx context.Context) ([]client.MemberFault, error) {
+	var a Members
+	err := r.call(ctx, "GET", "/members", nil, &a)
+	return a.Faults, err
 }

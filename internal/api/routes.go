@@ -49,6 +49,7 @@ func (s *Server) routes(pages http.Handler) http.Handler {
 		"PATCH /cover":                 setCover,
 		"POST /chatting":               chatting,
 		"GET /paths":                   paths,
+		"GET /members":                 members,
 		"POST /paths/renew":            renew,
 	}
 	table := newTable()

@@ -110,6 +110,8 @@ func newClient(ctx context.Context, cfg clientConfig) (*Client, error) {
 		dir:    cfg.dir,
 		timing: &c.timing,
 		failed: map[identity.NodeID]time.Time{},
+
+		witness: newWitness(),
 	}
 	if _, err := io.ReadFull(cfg.rand, c.salt[:]); err != nil {
 		return nil, err
@@ -158,6 +160,9 @@ func (c *Client) load(tx *vault.Tx) error {
 	if err := c.loadCover(tx); err != nil {
 		return err
 	}
+	if err := c.loadFaults(tx); err != nil {
+		return err
+	}
 	return c.loadPeriods(tx)
 }
 
@@ -171,6 +176,8 @@ func (c *Client) start() {
 	c.goDo(c.deleteLoop)
 	c.goDo(c.cardLoop)
 	c.goDo(c.prepareLoop)
+	c.goDo(c.witnessLoop)
+	c.goDo(c.auditLoop)
 }
 
 func (c *Client) stop() {

@@ -64,6 +64,7 @@ func (c *Client) drainAllOf(ctx context.Context, in inbox, old []identity.Period
 		if err := c.update(func(tx *vault.Tx) error { return in.setRead(tx, p+1) }); err != nil {
 			return done, err
 		}
+		c.witness.drained(watchKey{in.id(), p})
 		done++
 	}
 	return done, nil

@@ -58,6 +58,7 @@ type timing struct {
 	receiptMin, receiptMax time.Duration // how long a receipt waits, at random
 	tombstones             time.Duration // at most, between the deletions of two mailboxes
 	deleted                time.Duration // within which those of all mailboxes leave
+	grace                  time.Duration // how long a member may be later than another
 	hedge                  time.Duration // when a put goes to a second member too
 	attempt                time.Duration // how long a request may take
 	retryMin, retryMax     time.Duration // backoff between attempts
@@ -77,6 +78,7 @@ var defaultTiming = timing{
 	receiptMax: 8 * time.Second,
 	tombstones: time.Minute,
 	deleted:    20 * time.Minute,
+	grace:      2 * time.Second,
 	hedge:      1500 * time.Millisecond,
 	attempt:    12 * time.Second,
 	retryMin:   400 * time.Millisecond,

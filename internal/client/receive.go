@@ -20,6 +20,7 @@ type arrival struct {
 	node   identity.NodeID
 	items  []mailbox.Item
 	cursor mailbox.Cursor
+	pushed bool            // by a subscription
 	done   chan<- struct{} // closed when they are in the vault; may be nil
 }
 
@@ -30,6 +31,14 @@ type effects struct {
 	receipts bool
 	deletes  bool
 	states   []vault.Message
+	seen     []seen
+}
+
+// seen is an envelope that has come, fresh if it was the first time.
+type seen struct {
+	arrival arrival
+	digest  mailbox.Digest
+	fresh   bool
 }
 
 // applyLoop takes arrivals in, several in one transaction, one transaction at a
@@ -93,6 +102,13 @@ func (c *Client) applyBatch(batch []arrival) {
 }
 
 func (c *Client) follow(fx *effects) {
+	late := false
+	for _, x := range fx.seen { // before they can be deleted
+		late = c.witness.saw(c, x.arrival, x.digest, x.fresh) || late
+	}
+	if late {
+		c.hub.publish(Event{Type: EventPath, Text: textLate})
+	}
 	for _, ch := range fx.channels {
 		c.addChannel(ch)
 		c.kickContacts.kick() // what waited for a conversation has one
@@ -120,8 +136,12 @@ func (c *Client) apply(tx *vault.Tx, fx *effects, a arrival, it mailbox.Item) er
 	latest := nextHour(uint64(c.now().Add(mailbox.MaxTTL + mailbox.MaxClockSkew).Unix()))
 	until := min(it.Expiry, latest)
 	fresh, err := tx.Mark(digest, until)
-	if err != nil || !fresh {
+	if err != nil {
 		return err
+	}
+	fx.seen = append(fx.seen, seen{a, digest, fresh})
+	if !fresh {
+		return nil
 	}
 	var taken bool
 	if conv, ok := a.in.(conversationInbox); ok {

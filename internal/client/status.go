@@ -15,6 +15,7 @@ const (
 	textNoPath     = "No path through the network can be built at the moment. Sotto keeps trying."
 	textClock      = "This computer's clock is wrong by more than two minutes; the network refuses its requests."
 	textBroken     = "This profile's data is damaged. Nothing is sent or received."
+	textLate       = "A message came only when its mailbox was read to its end. Either both nodes that should have brought it at once kept it back, or it was written late."
 	textTrouble    = "The network answers, but not as it should. Sotto keeps trying."
 )
 

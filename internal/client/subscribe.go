@@ -119,6 +119,7 @@ func (c *Client) watch(ctx context.Context, in inbox, p identity.Period, within 
 		w.wake[i] = newSignal()
 	}
 	w.pressing[0] = true
+	defer c.witness.watching(watchKey{in.id(), p}, w)()
 	var wg sync.WaitGroup
 	for i := range replicas {
 		wg.Add(1)
@@ -143,6 +144,7 @@ type watch struct {
 	at       [replicas]identity.NodeID // where each subscription is, or is being made
 	up       [replicas]bool            // it stands
 	pressing [replicas]bool            // it is being made in haste, since no other stands
+	stands   [replicas]*subscription   // each that stands
 }
 
 // rest waits before a subscription is made. While the other one stands there is
@@ -239,8 +241,12 @@ func (w *watch) keep(ctx context.Context, replica int) {
 		sub.close()
 		sub = next
 		w.set(replica, true)
+		w.stand(replica, sub)
 		if sub.lasts(ctx, w.c.random(0, w.c.timing.moving)) {
 			continue // it moves
+		}
+		if ctx.Err() == nil {
+			w.stand(replica, nil)
 		}
 		w.set(replica, false)
 		w.rest(ctx, replica)
@@ -274,6 +280,7 @@ func (w *watch) choose(replica int, a mailbox.Address) (directory.Node, bool) {
 
 // subscription is one that stands, or stood.
 type subscription struct {
+	node   identity.NodeID
 	d      *dialogue
 	cancel context.CancelFunc
 	ended  chan struct{}
@@ -339,7 +346,7 @@ func (w *watch) once(ctx context.Context, replica int) (*subscription, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &subscription{ended: make(chan struct{})}
+	s := &subscription{node: node.ID, ended: make(chan struct{})}
 	var life context.Context
 	life, s.cancel = context.WithCancel(ctx)
 	setup, cancel := context.WithTimeout(ctx, c.timing.attempt)
@@ -358,7 +365,7 @@ func (w *watch) once(ctx context.Context, replica int) (*subscription, error) {
 		defer close(s.ended)
 		defer c.standing(-1)
 		defer s.d.close()
-		s.follow(life, c, arrival{in: w.in, period: w.period, addr: a, key: key, node: node.ID})
+		s.follow(life, c, arrival{in: w.in, period: w.period, addr: a, key: key, node: node.ID, pushed: true})
 	}()
 	return s, nil
 }

@@ -24,9 +24,10 @@ const avoidFailed = 20 * time.Second
 // and verifying that a majority has an envelope (spec/client.md §5.3).
 type swarms struct {
 	*members
-	prices prices
-	dir    directory.Source
-	timing *timing
+	prices  prices
+	dir     directory.Source
+	timing  *timing
+	witness witness
 
 	fmu    sync.Mutex // guards failed
 	failed map[identity.NodeID]time.Time
@@ -56,7 +57,14 @@ func (s *swarms) order(a mailbox.Address) []directory.Node {
 }
 
 func (s *swarms) failedLocked(id identity.NodeID, now time.Time) bool {
-	return now.Before(s.failed[id]) || s.keys.marks(id, now)
+	return now.Before(s.failed[id]) || s.keys.marks(id, now) || s.witness.blamed(id, now)
+}
+
+// avoid puts a member behind the others for a while.
+func (s *swarms) avoid(id identity.NodeID) {
+	s.fmu.Lock()
+	defer s.fmu.Unlock()
+	s.failed[id] = s.now().Add(avoidFailed)
 }
 
 // report remembers whether a member answered.

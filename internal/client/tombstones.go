@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -64,6 +65,10 @@ func (c *Client) deleteFrom(box vault.TombstoneBox) error {
 	if err != nil || len(group) == 0 {
 		return err
 	}
+	group = slices.DeleteFunc(group, func(s vault.Tombstone) bool { return c.witness.pending(s.Digest) })
+	if len(group) == 0 {
+		return errCompared
+	}
 	if err := c.bury(group); err != nil && c.worthDeleting(group) {
 		return err
 	}
@@ -76,6 +81,9 @@ func (c *Client) deleteFrom(box vault.TombstoneBox) error {
 		return nil
 	})
 }
+
+// errCompared says that what is to be deleted is looked for at a member.
+var errCompared = errors.New("client: envelopes are still compared")
 
 // worthDeleting reports whether there is still a mailbox to delete from.
 func (c *Client) worthDeleting(group []vault.Tombstone) bool {

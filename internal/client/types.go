@@ -90,7 +90,7 @@ const (
 	EventMessage    = "message"    // a new message, in or out: Message
 	EventState      = "state"      // a message changed its state: Message
 	EventChat       = "chat"       // a chat appeared or changed: Peer (look it up again)
-	EventPath       = "path"       // Paths changed: Text says how
+	EventPath       = "path"       // Paths or MemberFaults changed: Text says how
 	EventConnection = "connection" // Connection changed: Connection
 	EventMissed     = "missed"     // the reader was too slow: load everything again
 )

@@ -284,7 +284,7 @@ func TestSlowSubscriberIsCutAndResumes(t *testing.T) {
 	w := newWorldOn(t, 5, func(int) (vfs.FS, string) { return vfs.NewMem(), "store" })
 	w.nodes[1].stop()
 	w.nodes[1].make()
-	w.nodes[1].swarm.stall = 50 * time.Millisecond
+	w.nodes[1].swarm.stall = 2 * time.Second
 	w.nodes[1].run()
 	writer, b := w.client(w.nodes[0]), newBox(w)
 	writer.open(b, 1<<20)

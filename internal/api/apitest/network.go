@@ -1,6 +1,7 @@
 package apitest
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -70,6 +71,13 @@ func (c *Client) NewPath() {
 	defer c.net.mu.Unlock()
 	c.renewed++
 	c.emitLocked(client.Event{Type: client.EventPath, Text: "Built new paths."})
+}
+
+// MemberFaults implements api.Client: one node was late once.
+func (c *Client) MemberFaults(context.Context) ([]client.MemberFault, error) {
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	return []client.MemberFault{{Node: c.pathLocked(1, "sending", 3).Exit, Count: 1, Last: c.net.clock().Add(-time.Hour)}}, nil
 }
 
 // Connection implements api.Client.

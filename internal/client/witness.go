@@ -1,0 +1,337 @@
+package client
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"sotto/internal/directory"
+	"sotto/internal/identity"
+	"sotto/internal/mailbox"
+	"sotto/internal/suite"
+)
+
+// Finding out who keeps messages back (spec/client.md §5.12).
+const (
+	// maxSightings bounds what is being compared: more than arrives in that time.
+	maxSightings = 256
+	// witnessPages bounds what is fetched to find one envelope.
+	witnessPages = 4
+	// auditMin and auditMax bound the pause between two looks at a third member.
+	auditMin = 30 * time.Minute
+	auditMax = 90 * time.Minute
+)
+
+// witness compares what the members bring that one mailbox is subscribed at.
+type witness struct {
+	due signal
+
+	mu        sync.Mutex // guards what follows
+	watches   map[watchKey]*watch
+	past      map[watchKey]bool // mailboxes that two stood at till their end
+	sightings map[mailbox.Digest]*sighting
+	faults    map[identity.NodeID]*fault
+}
+
+func newWitness() witness {
+	return witness{
+		due:       newSignal(),
+		watches:   map[watchKey]*watch{},
+		past:      map[watchKey]bool{},
+		sightings: map[mailbox.Digest]*sighting{},
+		faults:    map[identity.NodeID]*fault{},
+	}
+}
+
+// sighting is an envelope that one member has brought and others have not yet.
+type sighting struct {
+	in      inbox
+	period  identity.Period
+	digest  mailbox.Digest
+	by      identity.NodeID
+	due     time.Time
+	missing []*subscription // that should bring it too
+}
+
+// grace is how long after one member has brought an envelope the others have to
+// have brought it.
+func (c *Client) grace() time.Duration { return c.random(c.timing.grace*3/4, c.timing.grace*5/4) }
+
+// saw notes an envelope that has come, fresh if nobody had brought it before. It
+// reports whether one has come that two subscriptions should have brought before
+// their end.
+func (w *witness) saw(c *Client, a arrival, digest mailbox.Digest, fresh bool) (late bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !fresh {
+		if s := w.sightings[digest]; s != nil && a.pushed {
+			s.missing = slices.DeleteFunc(s.missing, func(x *subscription) bool { return x.node == a.node })
+			if len(s.missing) == 0 {
+				delete(w.sightings, digest)
+				c.kickDelete.kick()
+			}
+		}
+		return false
+	}
+	key := watchKey{a.in.id(), a.period}
+	watch := w.watches[key]
+	if watch == nil {
+		return !a.pushed && w.past[key]
+	}
+	missing := watch.others(a.node)
+	if len(missing) == 0 || len(w.sightings) >= maxSightings {
+		return false
+	}
+	w.sightings[digest] = &sighting{
+		in: a.in, period: a.period, digest: digest, by: a.node, missing: missing, due: time.Now().Add(c.grace()),
+	}
+	w.due.kick()
+	return false
+}
+
+// others returns the subscriptions that are to bring, too, what node has.
+func (w *watch) others(node identity.NodeID) (out []*subscription) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, sub := range w.stands {
+		if sub != nil && sub.node != node && sub.stands() {
+			out = append(out, sub)
+		}
+	}
+	return out
+}
+
+// stand notes the subscription that stands now, or nil.
+func (w *watch) stand(replica int, sub *subscription) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stands[replica] = sub
+}
+
+// pending reports whether an envelope is still to be looked for: until then it
+// is not deleted, since its absence would show nothing.
+func (w *witness) pending(digest mailbox.Digest) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.sightings[digest]
+	return s != nil && slices.ContainsFunc(s.missing, (*subscription).stands)
+}
+
+// watching notes a watch while it lasts, and afterwards whether two stood at its
+// end.
+func (w *witness) watching(key watchKey, watch *watch) (ended func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.watches[key] = watch
+	return func() {
+		watch.mu.Lock()
+		both := !slices.Contains(watch.stands[:], nil)
+		watch.mu.Unlock()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.watches, key)
+		if both {
+			w.past[key] = true
+		}
+	}
+}
+
+// drained forgets a mailbox that has been read to its end.
+func (w *witness) drained(key watchKey) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.past, key)
+}
+
+// next returns the sighting that is due, or how long until one is; none is
+// negative.
+func (w *witness) next() (*sighting, time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var first *sighting
+	for _, s := range w.sightings {
+		if first == nil || s.due.Before(first.due) {
+			first = s
+		}
+	}
+	if first == nil {
+		return nil, -1
+	}
+	if left := time.Until(first.due); left > 0 {
+		return nil, left
+	}
+	return first, 0
+}
+
+// witnessLoop looks for what did not come, one after the other.
+func (c *Client) witnessLoop() {
+	for {
+		s, left := c.witness.next()
+		if s == nil {
+			if !c.wait(c.witness.due, left) {
+				return
+			}
+			continue
+		}
+		c.lookFor(s)
+		c.witness.mu.Lock()
+		delete(c.witness.sightings, s.digest)
+		c.witness.mu.Unlock()
+		c.kickDelete.kick() // it may be deleted now
+		if c.ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// lookFor asks each member that has not brought an envelope for it. One that
+// has it kept it back. One that lacks it is at fault only if a majority of the
+// swarm has it: a single member, or a writer, could say so of anything.
+func (c *Client) lookFor(s *sighting) {
+	c.witness.mu.Lock()
+	missing := slices.Clone(s.missing)
+	c.witness.mu.Unlock()
+	for _, sub := range missing {
+		if !sub.stands() {
+			continue
+		}
+		has, err := c.hasEnvelope(s, sub.node)
+		if err != nil {
+			continue // whether it answers is another matter
+		}
+		// It may have had it for a moment only, and its push be on its way.
+		if !has && !c.majorityHas(s, sub.node) || !c.sleep(c.grace()) {
+			continue
+		}
+		if c.witness.lacks(s, sub) && sub.stands() {
+			c.blame(sub)
+		}
+	}
+}
+
+// lacks reports whether a subscription has still not brought an envelope.
+func (w *witness) lacks(s *sighting, sub *subscription) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Contains(s.missing, sub)
+}
+
+// majorityHas asks the others until a majority of the swarm, who brought it
+// included, has shown the envelope.
+func (c *Client) majorityHas(s *sighting, suspect identity.NodeID) bool {
+	loc, _, _, err := s.in.box(s.period)
+	if err != nil {
+		return false
+	}
+	nodes := c.dir.Current().SwarmOf(loc.Address())
+	count := 1
+	for _, n := range nodes {
+		if n.ID == s.by || n.ID == suspect {
+			continue
+		}
+		if has, err := c.hasEnvelope(s, n.ID); err == nil && has {
+			count++
+		}
+	}
+	return count >= majority(len(nodes))
+}
+
+// hasEnvelope fetches at a member until an envelope is found.
+func (c *Client) hasEnvelope(s *sighting, node identity.NodeID) (has bool, _ error) {
+	ctx, cancel := context.WithTimeout(c.ctx, c.timing.attempt)
+	defer cancel()
+	t, _, err := c.readTarget(s.in, s.period, 0)
+	if err != nil {
+		return false, err
+	}
+	key, err := s.in.credential(s.period)
+	if err != nil {
+		return false, err
+	}
+	from, err := c.cursor(ctx, t.loc.Address(), node)
+	if err != nil {
+		return false, err
+	}
+	pages := 0
+	err = c.fetch(ctx, t, key, node, from, func(b *mailbox.Batch) error {
+		pages++
+		for _, it := range b.Items {
+			has = has || mailbox.EnvelopeDigest(t.loc.Address(), it.Envelope) == s.digest
+		}
+		if has || pages >= witnessPages {
+			return errEnough
+		}
+		return nil
+	})
+	if has || pages >= witnessPages {
+		err = nil
+	}
+	c.report(ctx, node, err)
+	return has, err
+}
+
+// auditLoop reads, now and then, one mailbox at a member that it is not
+// subscribed at: what both of the others keep back comes to light.
+func (c *Client) auditLoop() {
+	for c.sleep(c.random(auditMin, auditMax)) {
+		c.audit()
+	}
+}
+
+func (c *Client) audit() {
+	keys := c.witness.standing()
+	if len(keys) == 0 {
+		return
+	}
+	key := keys[c.below(len(keys))]
+	in := c.inboxOf(key.inbox)
+	if in == nil {
+		return
+	}
+	loc, _, _, err := in.box(key.period)
+	if err != nil {
+		return
+	}
+	subscribed := c.witness.subscribed(key)
+	thirds := slices.DeleteFunc(c.dir.Current().SwarmOf(loc.Address()), func(n directory.Node) bool {
+		return slices.Contains(subscribed, n.ID)
+	})
+	if len(thirds) == 0 {
+		return
+	}
+	n := thirds[c.below(len(thirds))]
+	ctx, cancel := context.WithTimeout(c.ctx, c.timing.attempt)
+	defer cancel()
+	c.report(ctx, n.ID, c.drainAt(ctx, in, key.period, 0, n))
+}
+
+// below draws a number below n.
+func (c *Client) below(n int) int { return int(c.random(0, time.Duration(n))) % n }
+
+// standing returns the mailboxes that are watched, in no order of use.
+func (w *witness) standing() (out []watchKey) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for key := range w.watches {
+		out = append(out, key)
+	}
+	slices.SortFunc(out, func(a, b watchKey) int {
+		x, y := suite.Hash(labelOrder, a.inbox[:]), suite.Hash(labelOrder, b.inbox[:])
+		return slices.Compare(append(x[:], byte(a.period)), append(y[:], byte(b.period)))
+	})
+	return out
+}
+
+// subscribed returns the members that a mailbox is subscribed at, or about to be.
+func (w *witness) subscribed(key watchKey) []identity.NodeID {
+	w.mu.Lock()
+	watch := w.watches[key]
+	w.mu.Unlock()
+	if watch == nil {
+		return nil
+	}
+	watch.mu.Lock()
+	defer watch.mu.Unlock()
+	return slices.Clone(watch.at[:])
+}

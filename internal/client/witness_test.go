@@ -1,0 +1,226 @@
+package client
+
+import (
+	"context"
+	"encoding/hex"
+	"testing"
+	"time"
+
+	"sotto/internal/identity"
+	"sotto/internal/mailbox"
+)
+
+// watcher is a person who looks soon for what one member did not bring.
+func watcher(t *testing.T, s *fakeSwarm) *person {
+	t.Helper()
+	cfg, n := s.config(t)
+	cfg.timing.grace = 100 * time.Millisecond
+	p := &person{t: t, cfg: cfg}
+	p.open(func(a *App) error {
+		_, err := a.Create(context.Background(), "somebody", passphrase)
+		return err
+	})
+	p.net = *n
+	return p
+}
+
+// heldAgainst returns what is held against a member.
+func (p *person) heldAgainst(id identity.NodeID) (found MemberFault) {
+	all, err := p.MemberFaults(p.t.Context())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, f := range all {
+		if f.Node.ID == hex.EncodeToString(id[:]) {
+			found = f
+		}
+	}
+	return found
+}
+
+// conversation returns the watch of a person's one conversation, when both of
+// its subscriptions stand.
+func (p *person) conversation() (out *watch) {
+	p.until("both subscriptions of the conversation stand", func() bool {
+		p.witness.mu.Lock()
+		defer p.witness.mu.Unlock()
+		for key, w := range p.witness.watches {
+			if key.inbox == ([32]byte{}) {
+				continue
+			}
+			w.mu.Lock()
+			if w.stands[0] != nil && w.stands[1] != nil && w.stands[0].stands() && w.stands[1].stands() {
+				out = w
+			}
+			w.mu.Unlock()
+		}
+		return out != nil
+	})
+	return out
+}
+
+func (s *fakeSwarm) keepBack(ids ...identity.NodeID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.withhold = map[identity.NodeID]bool{}
+	for _, id := range ids {
+		s.withhold[id] = true
+	}
+}
+
+func (w *watch) members() (first, second identity.NodeID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stands[0].node, w.stands[1].node
+}
+
+// TestWithholdingMemberIsFoundOut has one of the two keep messages back, until
+// it is blamed, and nobody else.
+func TestWithholdingMemberIsFoundOut(t *testing.T) {
+	s := newFakeSwarm(t, 5)
+	alice, bob := newPerson(t, s), watcher(t, s)
+	befriend(alice, bob)
+	liar, honest := bob.conversation().members()
+	s.keepBack(liar)
+	for n := 1; n <= strikesToBlame; n++ {
+		alice.send(bob, "in spite of it")
+		bob.until("it is found out", func() bool { return bob.heldAgainst(liar).Count == n })
+		w := bob.conversation()
+		if a, b := w.members(); n == 1 && (a == liar || b == liar) {
+			t.Error("the subscription stays where messages are kept back")
+		}
+		if n == strikesToBlame {
+			break
+		}
+		if !bob.heldAgainst(liar).Until.IsZero() {
+			t.Errorf("blamed after %d", n)
+		}
+		// Later it is asked again, as if it had got better.
+		s.advance(2 * strikeApart)
+		bob.net.cut(true)
+		bob.net.cut(false)
+		bob.until("it is subscribed at again", func() bool {
+			a, b := bob.conversation().members()
+			return a == liar || b == liar
+		})
+	}
+	if f := bob.heldAgainst(liar); f.Until.Before(s.now()) || f.Node.Operator == "" {
+		t.Errorf("not asked last: %+v", f)
+	}
+	if f := bob.heldAgainst(honest); f.Count != 0 {
+		t.Errorf("held against an honest one: %+v", f)
+	}
+	bob.restart()
+	if f := bob.heldAgainst(liar); f.Count != strikesToBlame || f.Until.IsZero() {
+		t.Errorf("forgotten by a restart: %+v", f)
+	}
+	w := bob.conversation()
+	if a, b := w.members(); a == liar || b == liar {
+		t.Error("a blamed member is still chosen before others")
+	}
+}
+
+// TestNobodyIsFramed: one member pushes what no other has, put there by a writer
+// who asked no other. Nothing is held against anybody.
+func TestNobodyIsFramed(t *testing.T) {
+	s := newFakeSwarm(t, 5)
+	alice, bob := newPerson(t, s), watcher(t, s)
+	befriend(alice, bob)
+	w := bob.conversation()
+	framer, _ := w.members()
+	loc, _, _, err := w.in.box(w.period)
+	if err != nil {
+		t.Fatal(err)
+	}
+	envelope := make([]byte, 4096)
+	it := mailbox.Item{Digest: mailbox.EnvelopeDigest(loc.Address(), envelope), Expiry: uint64(s.now().Add(time.Hour).Unix()), Envelope: envelope}
+	s.mu.Lock()
+	s.members[framer].box(loc.Address()).add(it)
+	s.mu.Unlock()
+	bob.until("it came", func() bool { return bob.unread.Load() == 1 })
+	bob.until("it was looked for", func() bool { return !bob.witness.pending(it.Digest) })
+	if f, err := bob.MemberFaults(t.Context()); err != nil || len(f) != 0 {
+		t.Errorf("held against somebody: %+v, %v", f, err)
+	}
+}
+
+// TestAuditFindsWhatBothKeepBack reads at a third member.
+func TestAuditFindsWhatBothKeepBack(t *testing.T) {
+	s := newFakeSwarm(t, 5)
+	alice, bob := newPerson(t, s), watcher(t, s)
+	befriend(alice, bob)
+	first, second := bob.conversation().members()
+	s.keepBack(first, second)
+	before := len(bob.texts(alice, false))
+	alice.send(bob, "in spite of both")
+	alice.until("it is stored", func() bool { return s.written(alice) > 0 || len(bob.texts(alice, false)) > before })
+	bob.until("an audit finds it", func() bool {
+		bob.audit()
+		return len(bob.texts(alice, false)) > before
+	})
+	bob.until("both are found out", func() bool { return bob.heldAgainst(first).Count == 1 && bob.heldAgainst(second).Count == 1 })
+}
+
+func TestStrikes(t *testing.T) {
+	f := &fault{}
+	day, apart := uint64(strikesFor/time.Second), uint64(strikeApart/time.Second)
+	for i, step := range []struct {
+		now             uint64
+		counted, blamed bool
+	}{
+		{1000, true, false},
+		{1000 + apart - 1, false, false}, // of the same trouble
+		{1000 + apart, true, false},
+		{1000 + day + 1, true, false},          // the first is forgotten
+		{1000 + day + apart, false, false},     // too soon after the last
+		{1000 + day + 2*apart, true, false},    // a day after the second
+		{1000 + day + 3*apart + 1, true, true}, // three within a day
+		{1000 + day + 5*apart, true, false},    // it is blamed already
+	} {
+		if counted, blamed := f.strike(step.now); counted != step.counted || blamed != step.blamed {
+			t.Errorf("step %d: counted %v, blamed %v", i, counted, blamed)
+		}
+	}
+	if f.total != 6 {
+		t.Errorf("%d in all", f.total)
+	}
+}
+
+func TestFaultsAreBoundedAndKept(t *testing.T) {
+	w := newWitness()
+	for i := range maxFaults + 10 {
+		w.faults[identity.NodeID{byte(i), 1}] = &fault{total: 1, strikes: []uint64{uint64(i) + 1}, until: 7}
+		w.forgetLocked()
+	}
+	if len(w.faults) != maxFaults || w.faults[identity.NodeID{0, 1}] != nil {
+		t.Errorf("%d are kept", len(w.faults))
+	}
+	other := newWitness()
+	other.decode(w.encodeLocked())
+	if len(other.faults) != maxFaults {
+		t.Errorf("%d came back", len(other.faults))
+	}
+	for id, f := range w.faults {
+		if g := other.faults[id]; g == nil || g.total != f.total || g.until != f.until || g.strikes[0] != f.strikes[0] {
+			t.Errorf("%+v came back as %+v", f, g)
+		}
+	}
+}
+
+func FuzzFaults(f *testing.F) {
+	w := newWitness()
+	w.faults[identity.NodeID{1}] = &fault{total: 1, strikes: []uint64{5}, until: 7}
+	f.Add(w.encodeLocked())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		w := newWitness()
+		w.decode(b)
+		if len(w.faults) > maxFaults {
+			t.Error("too many")
+		}
+		for _, x := range w.faults {
+			if len(x.strikes) == 0 || len(x.strikes) > strikesToBlame {
+				t.Error("a fault without a time")
+			}
+		}
+	})
+}
