@@ -18,7 +18,7 @@ type Report struct {
 	Majorities int           `json:"majorities"` // times that a swarm lost its majority
 	// SettledAfter is how many seconds everything took to be as it must be.
 	SettledAfter float64  `json:"settled_after_s"`
-	Inboxes      Inboxes  `json:"inboxes"`
+	Inboxes      *Inboxes `json:"inboxes,omitempty"`
 	Quorum       *Quorum  `json:"quorum,omitempty"`
 	Expiry       *Expiry  `json:"expiry,omitempty"`
 	Problems     []string `json:"problems,omitempty"`
@@ -49,7 +49,8 @@ func (p *Puts) add(f auditFault) {
 // Good reports whether nothing was lost, repeated or brought back, and nothing
 // else went wrong.
 func (r *Report) Good() bool {
-	return len(r.Problems) == 0 && r.Messages.clean() && r.Puts.Lost+r.Puts.Returned+r.Puts.Repeated+r.Puts.False+r.Puts.Unread+r.Inboxes.Left == 0 &&
+	return len(r.Problems) == 0 && r.Messages.clean() && r.Puts.Lost+r.Puts.Returned+r.Puts.Repeated+r.Puts.False+r.Puts.Unread == 0 &&
+		(r.Inboxes == nil || r.Inboxes.Left == 0) &&
 		(r.Expiry == nil || r.Expiry.clean())
 }
 
@@ -64,7 +65,9 @@ func (r *Report) String() string {
 	line("messages", "%d sent, %d stored, %d delivered, lost = %d, repeated = %d, given up = %d", m.Sent, m.Stored, m.Delivered, m.Lost, m.Repeated+m.Strange, m.Failed)
 	line("puts", "%d acknowledged, %d refused, %d deleted, lost = %d, repeated = %d, brought back = %d, falsely acknowledged = %d",
 		p.Acknowledged, p.Refused, p.Deleted, p.Lost, p.Repeated, p.Returned, p.False)
-	line("mailboxes", "%d of the accounts read anew at all members, delivered again = %d", r.Inboxes.Read, r.Inboxes.Left)
+	if in := r.Inboxes; in != nil {
+		line("mailboxes", "%d of the accounts read anew at all members, delivered again = %d", in.Read, in.Left)
+	}
 	var faults []string
 	total := 0
 	for _, f := range Faults {
