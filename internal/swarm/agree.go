@@ -20,7 +20,8 @@ type proposal struct {
 	// put, when the change is on disk.
 	local func(done func(*mailbox.Receipt, error))
 
-	keepers keeperSet // set by agree
+	keepers keeperSet  // set by agree
+	name    store.Name // of the record that the change makes
 }
 
 // vote is a member's answer to a proposal.
@@ -33,7 +34,7 @@ type vote struct {
 
 // agree has a change made here and by the view's peers at once, and returns when
 // a majority of its members has it, without waiting for the rest: peers that are slow or away
-// catch up by themselves (spec/swarm.md §5.3).
+// are told later (spec/swarm.md §5.3, §5.11).
 func (s *Swarm) agree(ctx context.Context, v *view, p proposal) ([]mailbox.Receipt, error) {
 	p.keepers, p.body = v.keepers, encodeChange(v.keepers, p.body)
 	votes := make(chan vote, len(v.peers)+1)
@@ -111,6 +112,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // the peer is away or has too much waiting.
 func (p *peer) propose(prop proposal, votes chan<- vote) {
 	p.send(&call{op: prop.op, body: prop.body, done: func(reply []byte, err error) {
+		p.hint(prop.name, err)
 		if prop.op != opOpen && errors.Is(err, mailbox.ErrNotOpen) {
 			p.introduce(prop, votes)
 			return
@@ -134,6 +136,7 @@ func (p *peer) introduce(prop proposal, votes chan<- vote) {
 				return
 			}
 			p.send(&call{op: prop.op, body: prop.body, done: func(reply []byte, err error) {
+				p.hint(prop.name, err)
 				votes <- p.vote(reply, err)
 			}})
 		}})

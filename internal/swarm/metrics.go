@@ -20,6 +20,7 @@ type metrics struct {
 	refusedCopies prometheus.Counter
 	badReceipts   prometheus.Counter
 	repairs       prometheus.Counter
+	hints         prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
@@ -42,13 +43,14 @@ func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
 		caughtUp:      counter("caught_up_total", "Records fetched from other members."),
 		refusedCopies: counter("refused_copies_total", "Records of other members that were refused."),
 		badReceipts:   counter("bad_receipts_total", "Receipts of other members that did not verify."),
+		hints:         counter("hints_total", "Changes noted for members that were passed over."),
 	}
 	m.repairs = counter("store_repairs_total", "Times that damage was found in the store and taken out.")
 	if reg == nil {
 		return m, nil
 	}
 	all := []prometheus.Collector{
-		m.requests, m.putSeconds, m.pushes, m.expired, m.caughtUp, m.refusedCopies, m.badReceipts, m.repairs,
+		m.requests, m.putSeconds, m.pushes, m.expired, m.caughtUp, m.refusedCopies, m.badReceipts, m.repairs, m.hints,
 		gauge("subscriptions", "Subscriptions held.", func() float64 { return float64(s.subs.len()) }),
 		gauge("stored_bytes", "Bytes of envelopes stored.", func() float64 { return float64(s.cfg.Store.Stats().Bytes) }),
 		gauge("store_free_bytes", "Bytes free on the store's disk.", func() float64 { return float64(s.cfg.Store.Health().Free) }),

@@ -31,8 +31,9 @@ type call struct {
 }
 
 // peer is another node as this one calls it: a member of its swarm, or one that
-// mailboxes move from or to. Two goroutines serve it, from start to end: run
-// keeps a stream to it, reconcileLoop compares with a member.
+// mailboxes move from or to. Three goroutines serve a member, from start to
+// end: run keeps a stream to it, reconcileLoop compares with it, handLoop hands
+// over what it missed. Another node has only the first.
 type peer struct {
 	s          *Swarm
 	id         identity.NodeID
@@ -46,6 +47,7 @@ type peer struct {
 	comparing  chan struct{} // holds a token during a round
 	rounds     atomic.Uint64 // how many have begun
 	roots      mailbox.Roots // of its receipts
+	hand       chan struct{} // hand over now what it missed
 
 	// mu guards down and bytes, and orders send against failQueued.
 	mu     sync.Mutex
@@ -86,6 +88,7 @@ func newPeer(s *Swarm, id identity.NodeID, member bool) *peer {
 		wake:      make(chan struct{}, 1),
 		lookNow:   make(chan struct{}, 1),
 		comparing: make(chan struct{}, 1),
+		hand:      make(chan struct{}, 1),
 	}
 }
 
@@ -95,6 +98,7 @@ func (p *peer) start(ctx context.Context) {
 	p.loops.Go(func() { p.run(ctx) })
 	if p.member {
 		p.loops.Go(func() { p.reconcileLoop(ctx) })
+		p.loops.Go(func() { p.handLoop(ctx) })
 	}
 }
 
@@ -245,6 +249,13 @@ func (p *peer) failQueued() {
 	for _, c := range failed {
 		c.done(nil, errPeerAway)
 	}
+}
+
+// away reports whether the peer is neither connected nor connecting.
+func (p *peer) away() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.down
 }
 
 // takeMissed reports whether changes were passed over since it was last asked.

@@ -26,7 +26,7 @@ const (
 	opOpen      opcode = 2 // a change with an Open → nothing
 	opDelete    opcode = 3 // a change with a Delete → nothing
 	opGet       opcode = 5 // references → records
-	opNudge     opcode = 6 // nothing → nothing: "compare with me"
+	opNudge     opcode = 6 // nothing: "compare with me"; references → which are missing
 	opReconcile opcode = 7 // reconcileCall → answers
 )
 

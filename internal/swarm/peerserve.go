@@ -221,10 +221,13 @@ func (ps *peerStream) handle(ctx context.Context, op opcode, body []byte) ([]byt
 	case opGet:
 		return ps.s.serveGet(body)
 	case opNudge:
+		if len(body) > 0 {
+			return ps.s.serveOffer(body)
+		}
 		ps.p.lookSoon()
 		return nil, nil
 	case opReconcile:
-		return ps.s.serveReconcile(body)
+		return ps.s.serveReconcile(ctx, body)
 	default:
 		return nil, fmt.Errorf("call %d: %w", op, ErrProtocol)
 	}

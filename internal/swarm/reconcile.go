@@ -41,9 +41,11 @@ const (
 	listMax = 128
 	// fetchBatch is how many missing names are gathered before they are fetched.
 	fetchBatch = 1024
-	// inFlight is how long a round at an interval waits before it fetches: what
-	// a coordinator is sending meanwhile needs no fetching.
-	inFlight = time.Second
+	// inFlight is how long a patient round waits before it fetches, and again as
+	// long, inFlightMax times at most, while hints are being handed over: what
+	// comes by itself needs no fetching.
+	inFlight    = 500 * time.Millisecond
+	inFlightMax = 60
 )
 
 // errUnproductive ends a round with a peer whose differences lead nowhere.
@@ -54,16 +56,15 @@ var errUnproductive = errors.New("swarm: reconciliation leads nowhere")
 func (p *peer) reconcileLoop(ctx context.Context) {
 	t := time.NewTimer(p.s.jitter(p.s.cfg.ReconcileEvery))
 	defer t.Stop()
-	for {
-		patient := false
+	for p.s.cfg.ReconcileEvery > 0 {
 		select {
 		case <-p.lookNow:
 		case <-t.C:
-			patient = true
+			signal(p.hand) // what it was too busy for, say
 		case <-ctx.Done():
 			return
 		}
-		if err := p.reconcile(ctx, patient); err != nil && ctx.Err() == nil {
+		if err := p.reconcile(ctx, true); err != nil && ctx.Err() == nil {
 			p.s.cfg.Logger.Debug("reconciliation failed", "node", p.id.String(), "error", err)
 		}
 		t.Reset(p.s.jitter(p.s.cfg.ReconcileEvery))

@@ -21,8 +21,8 @@ func (r *round) fetch(ctx context.Context) error {
 	}
 	if r.patient {
 		r.patient = false
-		if !sleep(ctx, inFlight) {
-			return ctx.Err()
+		if err := r.await(ctx); err != nil {
+			return err
 		}
 	}
 	rank := map[store.Kind]int{store.KindGrant: 0, store.KindTombstone: 1, store.KindEnvelope: 2}
@@ -35,6 +35,21 @@ func (r *round) fetch(ctx context.Context) error {
 			return err
 		}
 		names = names[n:]
+	}
+	return nil
+}
+
+// await gives what is on its way, or being handed over, the time to come.
+func (r *round) await(ctx context.Context) error {
+	for range inFlightMax {
+		began := time.Now()
+		if !sleep(ctx, inFlight) {
+			return ctx.Err()
+		}
+		if r.p.s.offered.Load() < began.UnixNano() {
+			break
+		}
+		r.idle.Reset(roundIdle)
 	}
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 // Limits of one reconcile call (spec/swarm.md §3). They bound what either side
 // works and holds for it, whatever the other one says.
 const (
+	// reconServing is how many calls are in work at a time, from all members.
+	reconServing = 2
 	// reconQueries is how many ranges one call asks about.
 	reconQueries = 32
 	// reconParts is into how many a range is cut that differs.

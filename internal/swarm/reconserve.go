@@ -1,15 +1,23 @@
 package swarm
 
 import (
+	"context"
 	"math"
 
+	"sotto/internal/mailbox"
 	"sotto/internal/swarm/store"
 )
 
 // serveReconcile answers a call about ranges (spec/swarm.md §5.4). It keeps no
 // state between calls, reads a bounded number of rows, and answers as many
-// queries as fit, but always one.
-func (s *Swarm) serveReconcile(body []byte) ([]byte, error) {
+// queries as fit, but always one. A few calls are in work at a time.
+func (s *Swarm) serveReconcile(ctx context.Context, body []byte) ([]byte, error) {
+	select {
+	case s.serving <- struct{}{}:
+		defer func() { <-s.serving }()
+	case <-ctx.Done():
+		return nil, mailbox.ErrBusy
+	}
 	c, err := parseReconcileCall(body)
 	if err != nil {
 		return nil, err

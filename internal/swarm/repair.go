@@ -4,7 +4,7 @@ import "context"
 
 // followRepairs is the goroutine that has what a repair of the store cost brought
 // back. Until a majority has been compared with again, this member may lack
-// mailboxes, as after a start (spec/swarm.md §5.10).
+// mailboxes, as after a start (spec/swarm.md §5.12).
 func (s *Swarm) followRepairs(ctx context.Context) {
 	for {
 		select {

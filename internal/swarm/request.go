@@ -118,6 +118,7 @@ func (s *Swarm) openMailbox(ctx context.Context, v *view, r *mailbox.Open) (mail
 	_, err := s.agree(ctx, v, proposal{
 		op:    opOpen,
 		addr:  g.Address,
+		name:  store.Name{Expiry: g.Expiry, Kind: store.KindGrant, Address: g.Address, Ref: g.ID},
 		body:  g.Proof,
 		local: func(done func(*mailbox.Receipt, error)) { done(nil, storeError(s.cfg.Store.OpenMailbox(ctx, g))) },
 	})
@@ -152,6 +153,7 @@ func (s *Swarm) put(ctx context.Context, v *view, r *mailbox.Put) (mailbox.Respo
 	receipts, err := s.agree(ctx, v, proposal{
 		op:    opPut,
 		addr:  e.Address,
+		name:  store.Name{Expiry: e.Expiry, Kind: store.KindEnvelope, Address: e.Address, Ref: e.Digest},
 		body:  mailbox.EncodeRequest(r),
 		put:   e,
 		local: func(done func(*mailbox.Receipt, error)) { s.keep(ctx, e, done) },
@@ -220,6 +222,7 @@ func (s *Swarm) delete(ctx context.Context, v *view, r *mailbox.Delete) (mailbox
 	_, err = s.agree(ctx, v, proposal{
 		op:    opDelete,
 		addr:  d.Address,
+		name:  store.Name{Expiry: d.Expiry, Kind: store.KindTombstone, Address: d.Address, Ref: d.ID},
 		body:  d.Proof,
 		local: func(done func(*mailbox.Receipt, error)) { done(nil, storeError(s.cfg.Store.Delete(ctx, d))) },
 	})

@@ -33,6 +33,7 @@ func (ss *session) run(ctx context.Context) error {
 	go func() { broken <- ss.read() }() // ended by cutting rwc, awaited below
 	p := ss.p
 	p.lookSoon()
+	signal(p.hand)
 	p.takeMissed()
 	err := ss.write(nudge())
 	ticker := time.NewTicker(callTimeout / 5)
@@ -50,6 +51,7 @@ func (ss *session) run(ctx context.Context) error {
 		case <-ticker.C:
 			reason = ss.check()
 			if err == nil && reason == nil && p.takeMissed() {
+				signal(p.hand)
 				err = ss.write(nudge())
 			}
 		case reason = <-broken:

@@ -81,7 +81,8 @@ type Config struct {
 	// WorkBits is the price quoted and demanded; 0: mailbox.DefaultWorkBits.
 	WorkBits uint8
 	// ReconcileEvery is how often a member compares with the others; 0: the
-	// default of spec/swarm.md §3.
+	// default of spec/swarm.md §3. Less than 0: never, and not when told either,
+	// so that hints alone bring what was missed.
 	ReconcileEvery time.Duration
 }
 
@@ -101,6 +102,9 @@ type Swarm struct {
 	slots    chan struct{} // requests in work
 	stall    time.Duration // writeStall, but in tests
 	turn     chan struct{} // holds a token during a round of reconciliation
+	serving  chan struct{} // holds a token for each reconcile call in work
+	hints    chan store.Hint
+	offered  atomic.Int64 // when a peer last handed over what this one missed
 	refusals refusals
 
 	// ctx ends when the member closes; everything it started waits on wg.
@@ -129,6 +133,8 @@ func New(cfg Config) (*Swarm, error) {
 		slots:   make(chan struct{}, maxRequests),
 		stall:   writeStall,
 		turn:    make(chan struct{}, 1),
+		serving: make(chan struct{}, reconServing),
+		hints:   make(chan store.Hint, hintQueue),
 		streams: make(map[io.Closer]struct{}),
 	}
 	s.members.s = s
@@ -168,7 +174,7 @@ func (cfg Config) withDefaults() Config {
 // Run lets the member work until ctx ends or its store fails, and then closes
 // it. It returns nil for the first and the failure for the second.
 func (s *Swarm) Run(ctx context.Context) error {
-	if !s.start(s.receipts.run, s.renewKeys, s.maintain, s.subs.sweepLoop, s.members.follow, s.followSections, s.followRepairs) {
+	if !s.start(s.receipts.run, s.renewKeys, s.maintain, s.subs.sweepLoop, s.members.follow, s.followSections, s.followRepairs, s.keepHints) {
 		return ErrClosed
 	}
 	var err error

@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	crand "crypto/rand"
 	"errors"
@@ -62,6 +63,8 @@ type node struct {
 	store  *store.Store
 	cancel context.CancelFunc
 	done   chan error
+
+	every time.Duration // between reconciliations; 0: an hour
 
 	mu     sync.Mutex
 	up     bool
@@ -212,7 +215,7 @@ func (n *node) make() {
 	n.reg = prometheus.NewRegistry()
 	s, err := New(Config{
 		Identity: n.key, Directory: n.live, Store: st, Peers: n,
-		Now: n.w.now, Metrics: n.reg, WorkBits: testBits, ReconcileEvery: time.Hour,
+		Now: n.w.now, Metrics: n.reg, WorkBits: testBits, ReconcileEvery: cmp.Or(n.every, time.Hour),
 		Logger: slog.New(slog.NewTextHandler(&n.w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

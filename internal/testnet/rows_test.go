@@ -98,6 +98,11 @@ func traits(key, value []byte, quotes map[string][]byte) (addr mailbox.Address, 
 		k.skip(8) // expiry
 		k.fixed(addr[:])
 		k.keep(32)
+	case 'h':
+		k.skip(32 + 1) // another member, kind
+		k.fixed(addr[:])
+		k.keep(32)
+		v.skip(8) // expiry
 	case 'b', 's': // deleted hours, the whole store
 		return addr, nil, nil
 	default:

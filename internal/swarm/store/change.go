@@ -311,6 +311,7 @@ func (t *tx) remove(a Address, seq uint64) {
 	t.del(keyIndex(a, seq))
 	t.del(keyDigest(a, x.digest))
 	t.forget(Name{x.expiry, KindEnvelope, a, x.digest})
+	t.unhintAll(Name{x.expiry, KindEnvelope, a, x.digest})
 	t.mark(x.expiry)
 	t.st.envelopes--
 	t.st.bytes -= uint64(x.size)

@@ -122,8 +122,8 @@ func (s *Store) loadState() error {
 			return err
 		}
 	}
-	if s.readOnly {
-		return nil
+	if err := s.countHints(); err != nil || s.readOnly {
+		return err
 	}
 	return s.stamp()
 }

@@ -20,7 +20,7 @@ const deletionPoll = 20 * time.Millisecond
 // how many envelopes that were. Their bytes leave the files with Purge.
 func (s *Store) ExpireBefore(ctx context.Context, now uint64) (int, error) {
 	total := 0
-	for _, step := range []func(*tx, uint64) (rows, envelopes int, err error){(*tx).expire, (*tx).expireMarkers} {
+	for _, step := range []func(*tx, uint64) (rows, envelopes int, err error){(*tx).expire, (*tx).expireMarkers, (*tx).expireHints} {
 		for more := true; more; {
 			var rows, envelopes int
 			err := s.do(ctx, &op{bytes: groupMaxBytes, run: func(t *tx) (err error) {
@@ -260,7 +260,7 @@ type keyRange struct{ from, to []byte }
 // of envelopes, neighbours together.
 func ranges(dirty []dirtyBucket) []keyRange {
 	var out []keyRange
-	for _, table := range []byte{tabDigest, tabGrant, tabIndex, tabMailbox, tabTombstone, tabRecord, tabMarker} {
+	for _, table := range []byte{tabDigest, tabGrant, tabHint, tabIndex, tabMailbox, tabTombstone, tabRecord, tabMarker} {
 		out = append(out, keyRange{[]byte{table}, []byte{table + 1}})
 	}
 	for i := 0; i < len(dirty); {

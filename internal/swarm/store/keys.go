@@ -20,6 +20,7 @@ const (
 	tabDigest    = 'd' // address, digest → live or tombstoned
 	tabEnvelope  = 'e' // bucket, address, seq → checksum, proof, envelope
 	tabGrant     = 'g' // address, id → grant
+	tabHint      = 'h' // node, kind, address, ref → expiry : the node was passed over
 	tabIndex     = 'i' // address, seq → digest, expiry, size
 	tabMailbox   = 'm' // address → mailbox
 	tabTombstone = 't' // address, id → tombstone

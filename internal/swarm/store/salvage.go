@@ -24,7 +24,7 @@ const salvageBatch = 4 << 20
 // salvage copies what can be read and is whole from a damaged engine into a new
 // store beside it, and puts that in its place; the old one is set aside, never
 // deleted. A nil engine, one that cannot be opened, leaves an empty store. What
-// is lost comes back from the other members (spec/swarm.md §5.10).
+// is lost comes back from the other members (spec/swarm.md §5.12).
 func (s *Store) salvage(old pebble.Reader) error {
 	aside := s.dir + SuffixDamaged
 	if _, err := s.disk.Stat(aside); err == nil {

@@ -95,6 +95,7 @@ type Store struct {
 	readOnly bool // the disk is full
 
 	summaries *summaries
+	hinted    map[Node]int // hints for each node; the writer's
 
 	// ended and took are of the last batch, and the writer's own.
 	ended time.Time

@@ -426,3 +426,50 @@ func TestConcurrentPuts(t *testing.T) {
 		}
 	}
 }
+
+// TestHintsAreBounded also opens the store again: the bound holds on.
+func TestHintsAreBounded(t *testing.T) {
+	fs, ctx, a := vfs.NewMem(), context.Background(), address(1)
+	s := open(t, fs)
+	hint := func(node byte, n int) Hint {
+		return Hint{Node{node}, Name{testExpiry, KindEnvelope, a, Ref{byte(n), byte(n >> 8)}}}
+	}
+	var many []Hint
+	for n := range MaxHints - 1 {
+		many = append(many, hint(1, n))
+	}
+	if err := s.AddHints(ctx, append(many, many...)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, fs)
+	if err := s.AddHints(ctx, []Hint{hint(1, MaxHints), hint(1, MaxHints+1), hint(2, 1)}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Hints(Node{1}, 2*MaxHints)
+	if err != nil || len(got) != MaxHints {
+		t.Errorf("%d hints, want %d, %v", len(got), MaxHints, err)
+	}
+	if few, err := s.Hints(Node{1}, 3); err != nil || len(few) != 3 || few[0] != got[0] {
+		t.Errorf("%d hints of 3, %v", len(few), err)
+	}
+	if err := s.DropHints(ctx, got[:10]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ExpireBefore(ctx, testExpiry-1); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := s.Hints(Node{1}, 2*MaxHints); err != nil || len(left) != MaxHints-10 {
+		t.Errorf("%d hints left, %v", len(left), err)
+	}
+	if _, err := s.ExpireBefore(ctx, testExpiry); err != nil {
+		t.Fatal(err)
+	}
+	for _, node := range []Node{{1}, {2}} {
+		if left, err := s.Hints(node, 1); err != nil || len(left) != 0 {
+			t.Errorf("%d hints after expiry, %v", len(left), err)
+		}
+	}
+}
