@@ -108,7 +108,7 @@ func (p *peer) reconcileSection(ctx context.Context, section uint16, patient boo
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	ctx, cancel := context.WithTimeout(ctx, roundMax)
+	own, cancel := context.WithTimeout(ctx, roundMax)
 	defer cancel()
 	idle := time.AfterFunc(roundIdle, cancel)
 	defer idle.Stop()
@@ -116,7 +116,11 @@ func (p *peer) reconcileSection(ctx context.Context, section uint16, patient boo
 	if _, err := io.ReadFull(s.cfg.Rand, r.salt[:]); err != nil {
 		return err
 	}
-	return r.run(ctx)
+	err := r.run(own)
+	if err != nil && own.Err() != nil && ctx.Err() == nil {
+		return errUnproductive // it took too long
+	}
+	return err
 }
 
 // round is one comparison. Its stack holds the ranges that are still open, the

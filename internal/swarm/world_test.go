@@ -47,6 +47,7 @@ type world struct {
 	documents []*directory.Network
 	exit      identity.NodeID
 	clock     atomic.Int64 // seconds added to the real time
+	wire      atomic.Int64 // bytes between members
 	log       lockedBuffer
 }
 
@@ -276,6 +277,9 @@ func (w *world) connect(from, to identity.NodeID) (io.ReadWriteCloser, error) {
 		near, far := newPipe()
 		if !n.frozen {
 			go func() { _ = n.swarm.ServeStream(context.Background(), from, far) }()
+		}
+		if from != w.exit {
+			return counted{near, &w.wire}, nil
 		}
 		return near, nil
 	}

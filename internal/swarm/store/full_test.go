@@ -73,6 +73,9 @@ func TestFullDisk(t *testing.T) {
 		for i := range 3 {
 			put(t, s, envelope(a, i, 4096, farExpiry))
 		}
+		if err := s.Resection(ctx, oneSection); err != nil {
+			t.Fatal(err)
+		}
 		before := fetchAll(t, s, a)
 		lost := envelope(a, 3, 4096, farExpiry)
 		for _, kind := range []fault{full, short} {
@@ -107,6 +110,11 @@ func TestFullDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 			put(t, s, envelope(a, 10+int(kind), 4096, farExpiry))
+			<-s.Summarised()
+			// What the engine knows now may be more than was acknowledged.
+			if got, err := sums(s, 0, First, End); err != nil || got[0] != counted(t, s, 0, First, End) {
+				t.Errorf("the sums of %d names are not those of the store, %v", got[0].Count, err)
+			}
 		}
 		select {
 		case <-s.Failed():

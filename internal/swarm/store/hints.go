@@ -46,7 +46,7 @@ func (h Hint) key() []byte { return keyHint(h.Node, h.Name.Kind, h.Name.Address,
 // AddHints records hints, beside what else is being written. Those over a
 // node's bound, and those of envelopes that are deleted, are left out.
 func (s *Store) AddHints(ctx context.Context, hints []Hint) error {
-	return s.do(ctx, &op{run: func(t *tx) error {
+	return s.do(ctx, &op{byKey: true, run: func(t *tx) error {
 		for _, h := range hints {
 			if err := t.hint(h); err != nil {
 				return err
@@ -75,7 +75,7 @@ func (t *tx) hint(h Hint) error {
 
 // DropHints forgets hints that were delivered, or that nothing is left of.
 func (s *Store) DropHints(ctx context.Context, hints []Hint) error {
-	return s.do(ctx, &op{run: func(t *tx) error {
+	return s.do(ctx, &op{byKey: true, run: func(t *tx) error {
 		for _, h := range hints {
 			t.unhint(h)
 		}
