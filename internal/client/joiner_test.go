@@ -152,6 +152,7 @@ func live(t *testing.T, scale joinScale, delay bool, views int, prepare func(*jo
 			prepare(w)
 		}
 		w.run()
+		synctest.Wait() // members have seen everything end
 		t.Logf("delays %v: %d mailboxes, %d known, %d sights, %d circuits, %d streams, %d windows", delay, len(w.log.locators), len(w.truth), len(w.log.sights), len(w.log.circuits), len(w.log.streams), len(w.log.first))
 		out = w.join(views, 1)
 		if w.after != nil {
