@@ -166,7 +166,7 @@ func (a *App) make(ctx context.Context, seed identity.Seed, name, passphrase str
 	if err != nil {
 		return err
 	}
-	if err := a.begin(ctx, v, dir); err != nil {
+	if err := a.begin(ctx, v, directory.NewLive(dir, a.cfg.Now)); err != nil {
 		// Nobody has seen the phrase, so the account must not stay.
 		return errors.Join(err, vault.Destroy(a.cfg.Dir))
 	}
@@ -199,7 +199,7 @@ func (a *App) options() vault.Options {
 }
 
 // begin starts the client of an open vault, which it closes if that fails.
-func (a *App) begin(ctx context.Context, v *vault.Vault, dir *directory.Directory) (err error) {
+func (a *App) begin(ctx context.Context, v *vault.Vault, dir *directory.Live) (err error) {
 	var network Network
 	defer func() {
 		if err != nil {
@@ -214,13 +214,12 @@ func (a *App) begin(ctx context.Context, v *vault.Vault, dir *directory.Director
 		connect = a.connectCircuits
 	}
 	notify := &notifier{}
-	source := directory.Fixed(dir)
-	network, err = connect(NetworkConfig{Directory: source, Guards: guardStore{v}, Notify: notify.notify, Unreached: notify.unreached})
+	network, err = connect(NetworkConfig{Directory: dir, Guards: guardStore{v}, Notify: notify.notify, Unreached: notify.unreached})
 	if err != nil {
 		return err
 	}
 	c, err := newClient(ctx, clientConfig{
-		vault: v, dir: source, net: network, now: a.cfg.Now, rand: a.cfg.Rand, log: a.cfg.Logger, timing: *a.cfg.timing,
+		vault: v, dir: dir, net: network, now: a.cfg.Now, rand: a.cfg.Rand, log: a.cfg.Logger, timing: *a.cfg.timing,
 	})
 	if err != nil {
 		return err

@@ -64,6 +64,7 @@ type Client struct {
 	fault     error  // why the last attempt to reach the network failed
 	unreached string // that no entry node answers, in plain words; else empty
 	broken    bool   // the vault is damaged
+	forked    bool   // the network's key signed two directories with one serial
 	eager     bool   // the network is back: the outbox need not pause
 	reminding bool   // Take holds something back
 	cover     padding.Level
@@ -72,7 +73,7 @@ type Client struct {
 
 type clientConfig struct {
 	vault  *vault.Vault
-	dir    directory.Source
+	dir    *directory.Live
 	net    Network
 	now    func() time.Time
 	rand   io.Reader
@@ -105,6 +106,7 @@ func newClient(ctx context.Context, cfg clientConfig) (*Client, error) {
 	c.swarms = swarms{
 		members: &members{
 			net: cfg.net, now: cfg.now, rand: cfg.rand, keys: newRequestKeys(),
+			succession: newSuccession(cfg.dir, cfg.vault, cfg.log, c.noteForked),
 		},
 		prices: prices{quotes: map[mailbox.Address]mailbox.WorkQuote{}},
 		dir:    cfg.dir,
@@ -178,6 +180,7 @@ func (c *Client) start() {
 	c.goDo(c.prepareLoop)
 	c.goDo(c.witnessLoop)
 	c.goDo(c.auditLoop)
+	c.goDo(c.directoryLoop)
 }
 
 func (c *Client) stop() {

@@ -154,10 +154,21 @@ func (s *fakeSwarm) handle(m *fakeMember, got *mailbox.Received) (mailbox.Respon
 			return nil, err
 		}
 	}
+	if !s.keepsLocked(m, got.Request) {
+		return nil, mailbox.ErrWrongSwarm
+	}
 	if err := mailbox.Authorize(got.Request, s.terms(got)); err != nil {
 		return nil, err
 	}
 	switch r := got.Request.(type) {
+	case *mailbox.Directory:
+		reply := &mailbox.DirectoryReply{}
+		if s.answer != nil {
+			reply.Signed = s.answer()
+		} else if s.dir.Serial() > r.Serial {
+			reply.Signed = s.dir.Signed()
+		}
+		return reply, nil
 	case *mailbox.Quote:
 		return &mailbox.QuoteReply{Quote: mailbox.NewWorkQuote(m.key, max(s.bits, m.bits), s.nowLocked())}, nil
 	case *mailbox.Open:
@@ -178,6 +189,12 @@ func (s *fakeSwarm) handle(m *fakeMember, got *mailbox.Received) (mailbox.Respon
 		return &mailbox.Deleted{}, nil
 	}
 	return nil, mailbox.ErrFormat
+}
+
+// keepsLocked reports whether a member keeps the mailbox of a request.
+func (s *fakeSwarm) keepsLocked(m *fakeMember, req mailbox.Request) bool {
+	named, ok := req.(interface{ Address() mailbox.Address })
+	return !ok || s.dir.InSwarmOf(m.id, named.Address())
 }
 
 // swarmLocked returns the members of an address that are up.
@@ -285,6 +302,9 @@ func (s *fakeSwarm) subscribe(m *fakeMember, conn net.Conn, got *mailbox.Receive
 	s.mu.Lock()
 	terms := s.terms(got)
 	err := mailbox.Authorize(sub, terms)
+	if err == nil && !s.keepsLocked(m, sub) {
+		err = mailbox.ErrWrongSwarm
+	}
 	if err == nil && !m.box(sub.Address()).open {
 		err = mailbox.ErrNotOpen
 	}

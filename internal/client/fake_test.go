@@ -15,6 +15,7 @@ import (
 	"sotto/internal/identity"
 	"sotto/internal/mailbox"
 	"sotto/internal/padding"
+	"sotto/internal/suite"
 )
 
 // fakeSwarm is a network in memory: members that check every request as real
@@ -22,6 +23,7 @@ import (
 type fakeSwarm struct {
 	network *directory.Network
 	dir     *directory.Directory
+	key     suite.SigningKey // the network's
 	bits    uint8
 
 	wg sync.WaitGroup
@@ -34,6 +36,8 @@ type fakeSwarm struct {
 	deletes int
 	// hook, if set, may refuse a request before it is handled.
 	hook func(node identity.NodeID, req mailbox.Request) error
+	// answer, if set, is what members send to who asks for a directory.
+	answer func() []byte
 	// withhold keeps a member from pushing.
 	withhold map[identity.NodeID]bool
 	// mute drops the reply to a request that was handled.
@@ -46,7 +50,11 @@ type fakeSwarm struct {
 
 func newFakeSwarm(t testing.TB, nodes int) *fakeSwarm {
 	t.Helper()
-	n, local, err := directory.Local(directory.LocalConfig{Nodes: nodes, Created: time.Now().Add(-time.Hour).Truncate(time.Second), Port: 1, Rand: rand.Reader})
+	key, err := suite.NewSigningKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, local, err := directory.Local(directory.LocalConfig{Nodes: nodes, Key: key, Created: time.Now().Add(-time.Hour).Truncate(time.Second), Port: 1, Rand: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,12 +62,9 @@ func newFakeSwarm(t testing.TB, nodes int) *fakeSwarm {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &fakeSwarm{network: n, dir: dir, bits: 1, members: map[identity.NodeID]*fakeMember{}, marks: map[*mailbox.RequestKey]map[mailbox.Address]bool{}}
+	s := &fakeSwarm{network: n, dir: dir, key: key, bits: 1, members: map[identity.NodeID]*fakeMember{}, marks: map[*mailbox.RequestKey]map[mailbox.Address]bool{}}
 	for _, l := range local {
-		m := &fakeMember{id: l.Node.ID, key: l.Identity, boxes: map[mailbox.Address]*fakeBox{}, conns: map[net.Conn]bool{}}
-		s.members[m.id] = m
-		s.order = append(s.order, m.id)
-		s.rotate(m)
+		s.add(l)
 	}
 	t.Cleanup(func() {
 		for _, id := range s.order {
@@ -68,6 +73,15 @@ func newFakeSwarm(t testing.TB, nodes int) *fakeSwarm {
 		s.wg.Wait()
 	})
 	return s
+}
+
+func (s *fakeSwarm) add(l directory.LocalNode) {
+	m := &fakeMember{id: l.Node.ID, key: l.Identity, boxes: map[mailbox.Address]*fakeBox{}, conns: map[net.Conn]bool{}}
+	s.mu.Lock()
+	s.members[m.id] = m
+	s.order = append(s.order, m.id)
+	s.mu.Unlock()
+	s.rotate(m)
 }
 
 func (s *fakeSwarm) now() time.Time {

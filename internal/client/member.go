@@ -20,6 +20,8 @@ type members struct {
 	now  func() time.Time
 	rand io.Reader
 	keys requestKeys
+	// succession learns of newer directories.
+	succession *succession
 }
 
 // route is how to get to a member: over which circuits, and not over whose exits.
@@ -67,9 +69,30 @@ func fixed(req mailbox.Request) build {
 }
 
 // ask opens a stream, sends a request and returns its first response with the
-// stream still open. A request key that the member has replaced is fetched
-// anew, once.
+// stream still open. A member that refuses because it keeps the mailbox no more
+// is asked for its directory, before the refusal is returned.
 func (m *members) ask(ctx context.Context, t target, node identity.NodeID, req build) (*dialogue, mailbox.Response, error) {
+	d, resp, err := m.askFresh(ctx, t, node, req)
+	if err != nil {
+		m.suspect(ctx, t, node, err)
+		return nil, nil, err
+	}
+	return d, resp, nil
+}
+
+// suspect asks a member for its directory if its refusal hints at another one.
+func (m *members) suspect(ctx context.Context, t target, node identity.NodeID, err error) {
+	if !outdated(err) {
+		return
+	}
+	if err := m.succession.ask(ctx, m, t, node); err != nil && ctx.Err() == nil {
+		m.succession.log.Debug("client: asking a member for its directory", "error", err)
+	}
+}
+
+// askFresh is ask without what follows from refusals. A request key that the
+// member has replaced is fetched anew, once.
+func (m *members) askFresh(ctx context.Context, t target, node identity.NodeID, req build) (*dialogue, mailbox.Response, error) {
 	d, resp, err := m.askOnce(ctx, t, node, req)
 	if errors.Is(err, errStaleKey) && ctx.Err() == nil {
 		m.keys.forget(t.at(node))

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -9,34 +10,43 @@ import (
 	"sotto/internal/vault"
 )
 
-// network returns the directory that was given now, noting it, or else the one
-// of the vault.
-func (a *App) network(ctx context.Context, v *vault.Vault) (*directory.Directory, error) {
+// network returns a source that begins with the directory of the vault, or with
+// the one that was given now if that is a newer one of the same network. An older
+// one changes nothing: files lie around for long.
+func (a *App) network(ctx context.Context, v *vault.Vault) (*directory.Live, error) {
 	given, dir, err := a.givenNetwork()
 	if err != nil {
 		return nil, err
 	}
+	var live *directory.Live
 	err = v.Update(ctx, func(tx *vault.Tx) error {
 		account, err := tx.Account()
 		if err != nil {
 			return err
 		}
 		defer clear(account.Seed)
-		if dir != nil {
-			if string(account.Network) == string(given) {
-				return nil
-			}
-			account.Network = given
-			return tx.SetAccount(account)
-		}
 		n, err := directory.ParseNetwork(account.Network)
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrNoNetwork, err)
 		}
-		dir, err = n.Directory()
-		return err
+		known, err := n.Directory()
+		if err != nil {
+			return err
+		}
+		live = directory.NewLive(known, a.cfg.Now)
+		if dir == nil {
+			return nil
+		}
+		switch err := live.Adopt(dir.Network()); {
+		case errors.Is(err, directory.ErrNotNewer):
+			return nil
+		case err != nil:
+			return fmt.Errorf("%w: %w", ErrNoNetwork, err)
+		}
+		account.Network = given
+		return tx.SetAccount(account)
 	})
-	return dir, err
+	return live, err
 }
 
 // givenNetwork returns the network of the configuration; nothing if it has none.

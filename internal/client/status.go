@@ -16,6 +16,7 @@ const (
 	textClock      = "This computer's clock is wrong by more than two minutes; the network refuses its requests."
 	textBroken     = "This profile's data is damaged. Nothing is sent or received."
 	textLate       = "A message came only when its mailbox was read to its end. Either both nodes that should have brought it at once kept it back, or it was written late."
+	textForked     = "The key of this network has signed two different lists of its nodes as one. Somebody may be shown a network of their own. Sotto keeps the list that it has; ask those who run the network."
 	textTrouble    = "The network answers, but not as it should. Sotto keeps trying."
 )
 
@@ -81,6 +82,15 @@ func (c *Client) noteUnreached(text string) {
 	c.stateLocked()
 }
 
+// noteForked notes that the network's key signed two directories with one
+// serial.
+func (c *Client) noteForked() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.forked = true
+	c.stateLocked()
+}
+
 func (c *Client) stateLocked() {
 	s := Connection{State: ConnectionConnecting, Text: textConnecting}
 	switch {
@@ -90,6 +100,9 @@ func (c *Client) stateLocked() {
 		s = Connection{State: ConnectionOffline, Text: textClock}
 	case c.live > 0:
 		s = Connection{State: ConnectionOnline, Text: textOnline}
+		if c.forked {
+			s.Text = textForked
+		}
 	case c.unreached != "":
 		s = Connection{State: ConnectionOffline, Text: c.unreached}
 	case errors.Is(c.fault, circuit.ErrNoCircuit):

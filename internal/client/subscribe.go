@@ -242,7 +242,7 @@ func (w *watch) keep(ctx context.Context, replica int) {
 		sub = next
 		w.set(replica, true)
 		w.stand(replica, sub)
-		if sub.lasts(ctx, w.c.random(0, w.c.timing.moving)) {
+		if sub.lasts(ctx, w.c.dir, w.c.random(0, w.c.timing.moving)) {
 			continue // it moves
 		}
 		if ctx.Err() == nil {
@@ -281,20 +281,30 @@ func (w *watch) choose(replica int, a mailbox.Address) (directory.Node, bool) {
 // subscription is one that stands, or stood.
 type subscription struct {
 	node   identity.NodeID
+	box    mailbox.Address
 	d      *dialogue
 	cancel context.CancelFunc
 	ended  chan struct{}
 }
 
 // lasts returns true when the subscription is to move, which is within a while
-// of its circuit's retiring, and false when it has ended, or with ctx.
-func (s *subscription) lasts(ctx context.Context, within time.Duration) bool {
-	select {
-	case <-s.d.stream.Retiring():
-	case <-s.ended:
-		return false
-	case <-ctx.Done():
-		return false
+// of its circuit's retiring, or of a directory that names other members for the
+// mailbox, and false when it has ended, or with ctx.
+func (s *subscription) lasts(ctx context.Context, dir directory.Source, within time.Duration) bool {
+	for moving := false; !moving; {
+		changed := dir.Changed()
+		if !dir.Current().InSwarmOf(s.node, s.box) {
+			break
+		}
+		select {
+		case <-changed:
+		case <-s.d.stream.Retiring():
+			moving = true
+		case <-s.ended:
+			return false
+		case <-ctx.Done():
+			return false
+		}
 	}
 	timer := newTimer(within)
 	defer timer.Stop()
@@ -346,7 +356,7 @@ func (w *watch) once(ctx context.Context, replica int) (*subscription, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &subscription{node: node.ID, ended: make(chan struct{})}
+	s := &subscription{box: a, node: node.ID, ended: make(chan struct{})}
 	var life context.Context
 	life, s.cancel = context.WithCancel(ctx)
 	setup, cancel := context.WithTimeout(ctx, c.timing.attempt)

@@ -75,11 +75,15 @@ func (s *swarms) report(ctx context.Context, id identity.NodeID, err error) {
 	var refused *mailbox.Failure
 	s.fmu.Lock()
 	defer s.fmu.Unlock()
-	if err == nil || errors.Is(err, errNoCard) || errors.As(err, &refused) && !errors.Is(err, mailbox.ErrUnavailable) && !errors.Is(err, mailbox.ErrBusy) {
+	answered := errors.As(err, &refused)
+	if err == nil || errors.Is(err, errNoCard) || answered && !errors.Is(err, mailbox.ErrUnavailable) && !errors.Is(err, mailbox.ErrBusy) && !errors.Is(err, mailbox.ErrWrongSwarm) {
 		delete(s.failed, id)
 		return
 	}
 	s.failed[id] = s.now().Add(avoidFailed)
+	if !answered {
+		s.succession.kick.kick() // it may have left the network
+	}
 }
 
 // slow puts members behind the others that have not answered in time; when one
@@ -150,8 +154,22 @@ func (s *swarms) opened(ctx context.Context, t target, node identity.NodeID, f f
 
 // each asks the members of a mailbox one after the other until one answers,
 // the next one too when the first takes long. f may run for several members at
-// a time. The error is the last one; refused counts those that said no.
-func (s *swarms) each(ctx context.Context, t target, f func(context.Context, directory.Node) error) (refused int, _ error) {
+// a time. The error is the last one; refused counts those that said no. When a
+// newer directory came of it, the members that it names are asked.
+func (s *swarms) each(ctx context.Context, t target, f func(context.Context, directory.Node) error) (refused int, err error) {
+	for range 1 + directory.MaxPast {
+		d := s.dir.Current()
+		refused, err = s.eachOf(ctx, t, d, f)
+		if err == nil || ctx.Err() != nil || s.dir.Current() == d {
+			break
+		}
+	}
+	return refused, err
+}
+
+// eachOf is each with the members of one directory; it asks no others once
+// there is a newer one.
+func (s *swarms) eachOf(ctx context.Context, t target, d *directory.Directory, f func(context.Context, directory.Node) error) (refused int, _ error) {
 	nodes := s.order(t.loc.Address())
 	if len(nodes) == 0 {
 		return 0, errNoSwarm
@@ -191,7 +209,7 @@ func (s *swarms) each(ctx context.Context, t target, f func(context.Context, dir
 				refused++
 			}
 			last = err
-			if next < len(nodes) && ctx.Err() == nil {
+			if next < len(nodes) && ctx.Err() == nil && s.dir.Current() == d {
 				start()
 				hedge.Reset(s.timing.hedge)
 			}
@@ -229,7 +247,11 @@ func (s *swarms) put(ctx context.Context, t target, prepare func(context.Context
 			if !ok {
 				return unexpected(resp)
 			}
-			return s.confirm(p, stored)
+			err = s.confirm(p, stored)
+			if err != nil {
+				s.suspect(ctx, t, n.ID, err)
+			}
+			return err
 		})
 	})
 }
