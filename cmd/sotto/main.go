@@ -74,7 +74,7 @@ func newRoot(o *options) *cobra.Command {
 	flags.StringVar(&o.passphraseFile, "passphrase-file", "", "read the passphrase from the first line of `FILE`")
 	root.AddCommand(
 		newInit(o), newRestore(o), newID(o), newSend(o), newReceive(o), newRequests(o), newCover(o), newMembers(o),
-		newDaemon(o), newDemo(o), newTestnet(o), newNode(o), newBench(o), newVersion(o),
+		newDaemon(o), newDemo(o), newTestnet(o), newNetwork(o), newNode(o), newBench(o), newVersion(o),
 	)
 	checkUsage(root)
 	return root

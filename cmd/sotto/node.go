@@ -22,6 +22,7 @@ func newNode(o *options) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	cmd.AddCommand(newNodeInit(o))
 	var dir, metrics string
 	var drain time.Duration
 	var limits relay.Limits
@@ -47,13 +48,20 @@ func newNode(o *options) *cobra.Command {
 				return err
 			}
 			log.Info("serving", "node", n.ID().String(), "metrics", n.MetricsAddr())
-			var failure error
-			select {
-			case <-cmd.Context().Done():
-				drainNode(n, drain, log)
-			case failure = <-n.Failed():
+			hup := make(chan os.Signal, 1)
+			signal.Notify(hup, syscall.SIGHUP)
+			defer signal.Stop(hup)
+			for {
+				select {
+				case <-hup:
+					n.Reload()
+				case <-cmd.Context().Done():
+					drainNode(n, drain, log)
+					return n.Close()
+				case failure := <-n.Failed():
+					return errors.Join(failure, n.Close())
+				}
 			}
-			return errors.Join(failure, n.Close())
 		},
 	}
 	run.Flags().StringVar(&dir, "dir", "", "the node's `DIR`")

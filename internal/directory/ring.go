@@ -12,6 +12,7 @@ import (
 // Labels of this package (spec/conventions.md §3).
 const (
 	labelDocument suite.Label = suite.LabelPrefix + "directory/document"
+	labelCard     suite.Label = suite.LabelPrefix + "directory/card"
 	labelSwarm    suite.Label = suite.LabelPrefix + "directory/swarm"
 	labelAddress  suite.Label = suite.LabelPrefix + "directory/address"
 )

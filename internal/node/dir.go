@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -37,13 +38,7 @@ func (k Keys) ID() identity.NodeID { return identity.NodeID(k.Identity.Public())
 // WriteDir lays out a new node's folder. It refuses one that holds keys: an
 // identity that was overwritten cannot come back.
 func WriteDir(dir string, keys Keys, network []byte) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("node: %w", err)
-	}
-	if err := writeNew(filepath.Join(dir, identityFile), keys.Identity.Seed()); err != nil {
-		return err
-	}
-	if err := writeNew(filepath.Join(dir, onionFile), keys.Onion.Bytes()); err != nil {
+	if err := writeKeys(dir, keys); err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, networkFile), network, 0o600); err != nil {
@@ -52,7 +47,32 @@ func WriteDir(dir string, keys Keys, network []byte) error {
 	return nil
 }
 
-func writeNew(path string, secret []byte) error {
+// MakeKeys returns the keys of a node's folder, and makes them if it has none.
+func MakeKeys(dir string, rand io.Reader) (k Keys, err error) {
+	if _, err := os.Lstat(filepath.Join(dir, identityFile)); !errors.Is(err, fs.ErrNotExist) {
+		return ReadKeys(dir)
+	}
+	if k.Identity, err = suite.NewSigningKey(rand); err != nil {
+		return k, err
+	}
+	if k.Onion, err = suite.NewDHPrivate(rand); err != nil {
+		return k, err
+	}
+	return k, writeKeys(dir, k)
+}
+
+func writeKeys(dir string, keys Keys) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	if err := WriteKey(filepath.Join(dir, onionFile), keys.Onion.Bytes()); err != nil {
+		return err
+	}
+	return WriteKey(filepath.Join(dir, identityFile), keys.Identity.Seed())
+}
+
+// WriteKey writes a key in hex to a new file; it never replaces one.
+func WriteKey(path string, secret []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("node: %w", err)
@@ -64,7 +84,7 @@ func writeNew(path string, secret []byte) error {
 // ReadKeys reads the keys of a node's folder.
 func ReadKeys(dir string) (Keys, error) {
 	var k Keys
-	seed, err := readKey(filepath.Join(dir, identityFile))
+	seed, err := ReadKey(filepath.Join(dir, identityFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return k, fmt.Errorf("%s is not a node's folder (sotto node init and sotto testnet up make them): %w", dir, err)
 	}
@@ -74,7 +94,7 @@ func ReadKeys(dir string) (Keys, error) {
 	if k.Identity, err = suite.SigningKeyFrom(seed); err != nil {
 		return k, err
 	}
-	scalar, err := readKey(filepath.Join(dir, onionFile))
+	scalar, err := ReadKey(filepath.Join(dir, onionFile))
 	if err != nil {
 		return k, err
 	}
@@ -82,7 +102,8 @@ func ReadKeys(dir string) (Keys, error) {
 	return k, err
 }
 
-func readKey(path string) ([]byte, error) {
+// ReadKey reads a key in hex from a file. Its errors never hold the content.
+func ReadKey(path string) ([]byte, error) {
 	b, err := readBounded(path, maxKeyFile)
 	if err != nil {
 		return nil, err
@@ -135,5 +156,5 @@ func writeRunInfo(dir string, info RunInfo) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(filepath.Join(dir, runFile), b)
+	return ReplaceFile(filepath.Join(dir, runFile), b)
 }

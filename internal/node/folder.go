@@ -148,13 +148,13 @@ func (f *folder) store(n *directory.Network) error {
 	if err := os.MkdirAll(filepath.Join(f.dir, directoriesDir), 0o700); err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
-	if err := replaceFile(filepath.Join(f.dir, directoriesDir, copyName(n.Document.Serial)), b); err != nil {
+	if err := ReplaceFile(filepath.Join(f.dir, directoriesDir, copyName(n.Document.Serial)), b); err != nil {
 		return err
 	}
 	if given, err := f.read(networkFile); err == nil && given.Document.Serial >= n.Document.Serial {
 		return nil
 	}
-	if err := replaceFile(filepath.Join(f.dir, networkFile), b); err != nil {
+	if err := ReplaceFile(filepath.Join(f.dir, networkFile), b); err != nil {
 		return err
 	}
 	return f.note()
@@ -174,7 +174,7 @@ func (f *folder) keep(s directory.Source) error {
 		if err != nil {
 			return err
 		}
-		if err := replaceFile(path, b); err != nil {
+		if err := ReplaceFile(path, b); err != nil {
 			return err
 		}
 	}
@@ -192,8 +192,8 @@ func (f *folder) keep(s directory.Source) error {
 	return nil
 }
 
-// replaceFile writes a file in one step that a crash leaves done or undone.
-func replaceFile(path string, b []byte) error {
+// ReplaceFile writes a file in one step that a crash leaves done or undone.
+func ReplaceFile(path string, b []byte) error {
 	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return fmt.Errorf("node: %w", err)

@@ -83,7 +83,7 @@ func (f *fleet) change(c directory.Change) *directory.Network {
 
 func (f *fleet) give(dir string, n *directory.Network) {
 	f.t.Helper()
-	if err := replaceFile(filepath.Join(dir, networkFile), f.encode(n)); err != nil {
+	if err := ReplaceFile(filepath.Join(dir, networkFile), f.encode(n)); err != nil {
 		f.t.Fatal(err)
 	}
 }

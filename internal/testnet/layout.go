@@ -19,10 +19,15 @@ import (
 
 	"sotto/internal/directory"
 	"sotto/internal/node"
+	"sotto/internal/suite"
 )
 
 // NetworkFile is the name of the network's file in its folder.
 const NetworkFile = "network.json"
+
+// KeyFile is the name of the network's signing key in its folder, with which
+// the network can grow and shrink (sotto network).
+const KeyFile = "network.key"
 
 // portTries bounds the search for a port that is free on every node's address.
 const portTries = 20
@@ -93,8 +98,18 @@ func create(dir string, nodes, swarm int) (*Layout, error) {
 	if err != nil {
 		return nil, err
 	}
+	key, err := suite.NewSigningKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := node.WriteKey(filepath.Join(dir, KeyFile), key.Seed()); err != nil {
+		return nil, err
+	}
 	network, local, err := directory.Local(directory.LocalConfig{
-		Nodes: nodes, Swarm: swarm, Port: port, Created: time.Now(), Rand: rand.Reader,
+		Nodes: nodes, Swarm: swarm, Port: port, Created: time.Now(), Key: key, Rand: rand.Reader,
 	})
 	if err != nil {
 		return nil, err
