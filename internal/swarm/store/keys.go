@@ -23,6 +23,7 @@ const (
 	tabHint      = 'h' // node, kind, address, ref → expiry : the node was passed over
 	tabIndex     = 'i' // address, seq → digest, expiry, size
 	tabMailbox   = 'm' // address → mailbox
+	tabMove      = 'v' // fact, node or swarm → serial, time
 	tabTombstone = 't' // address, id → tombstone
 	tabRecord    = 'x' // expiry, kind, address, ref → "" : the set that replicates
 	tabMarker    = 'y' // expiry, address, digest → "" : a marker outlives its tombstone
