@@ -95,6 +95,31 @@ const (
 	// third of jitter; nudges and reconnections come before it.
 	reconcileEvery = 30 * time.Second
 
+	// copyRate and copyBurst pace what a node gives to others that copy from it,
+	// in bytes a second: an eighth of a gigabit line, and what half a core checks
+	// at the other end. A store of 64 GiB moves in little more than an hour.
+	copyRate  = 16 << 20
+	copyBurst = 4 << 20
+	// moveRound is for how long a move has the turn to compare, so that it does
+	// not keep the members' own rounds waiting.
+	moveRound = 5 * time.Second
+	// moveRetryMin and moveRetryMax space attempts to get from nodes that are
+	// away or have not adopted the directory yet.
+	moveRetryMin = 200 * time.Millisecond
+	moveRetryMax = 5 * time.Minute
+	// handGrace is how long a node keeps what a majority of its new keepers has,
+	// for those that have not: a member that is down for a day is put up again.
+	handGrace = 24 * time.Hour
+	// touchTimeout bounds the getting of one mailbox ahead of the others: a full
+	// one has 64 MiB, a few seconds at copyRate.
+	touchTimeout = time.Minute
+	// maxTouched bounds the mailboxes that are known to be got ahead, about 10 MB;
+	// beyond it they are compared anew.
+	maxTouched = 1 << 16
+	// maxListed bounds the records that one keeper may list of a mailbox: twice
+	// what a full one holds of the smallest envelopes.
+	maxListed = 1 << 15
+
 	// keyGrace is how long a request key is kept after its epoch: what was
 	// sealed in its last second may come late by the skew, once each way.
 	keyGrace = 2*mailbox.MaxClockSkew + time.Minute

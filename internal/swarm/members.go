@@ -184,10 +184,28 @@ func (m *members) follow(ctx context.Context) {
 			for _, p := range came {
 				p.start(ctx)
 			}
+			m.s.adopted(ctx)
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// adopted goes on under a new view: subscriptions to what is kept elsewhere end,
+// so that their clients look there, and mailboxes begin to move.
+func (s *Swarm) adopted(ctx context.Context) {
+	v := s.view()
+	s.subs.end(func(sub *subscription) bool { return !v.keeps(sub.address) })
+	for {
+		err := s.moves.begin(ctx, v)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		s.cfg.Logger.Warn("a change of membership waits for the disk", "error", err)
+		if !sleep(ctx, backoffMax) {
 			return
 		}
 	}

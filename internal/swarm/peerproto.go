@@ -28,6 +28,8 @@ const (
 	opGet       opcode = 5 // references → records
 	opNudge     opcode = 6 // nothing: "compare with me"; references → which are missing
 	opReconcile opcode = 7 // reconcileCall → answers
+	opMailbox   opcode = 8 // mailboxQuery → mailboxPage
+	opMove      opcode = 9 // moveQuery → keeperState
 )
 
 const (

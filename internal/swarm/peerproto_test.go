@@ -60,6 +60,14 @@ func TestCountsAreBounded(t *testing.T) {
 	if _, err := parseRecords(many); !errors.Is(err, ErrProtocol) {
 		t.Errorf("records: %v", err)
 	}
+	state := keeperState{}.append(nil)
+	if _, err := parseMailboxPage(append(append(state, 0), many...)); !errors.Is(err, ErrProtocol) {
+		t.Errorf("mailbox page: %v", err)
+	}
+	state[len(state)-1] = wholeSerials + 1
+	if _, err := parseMoveReply(append(state, make([]byte, 8*(wholeSerials+1))...)); !errors.Is(err, ErrProtocol) {
+		t.Errorf("move reply: %v", err)
+	}
 	huge := append(make([]byte, 10), 0xff)
 	if _, err := parseReconcileCall(huge); !errors.Is(err, ErrProtocol) {
 		t.Errorf("reconcile call: %v", err)
@@ -92,6 +100,17 @@ func testAnswers() []answer {
 	}
 }
 
+func testMailboxQuery() mailboxQuery {
+	return mailboxQuery{serial: 7, address: [32]byte{1}, after: store.Reference{Kind: store.KindEnvelope, Ref: [32]byte{2}}}
+}
+
+func testMailboxPage() mailboxPage {
+	return mailboxPage{
+		state: keeperState{gone: true, floor: 2, whole: []uint64{3, 5}}, more: true,
+		refs: []store.Reference{{Kind: store.KindGrant, Ref: [32]byte{1}}, {Kind: store.KindTombstone, Ref: [32]byte{2}}},
+	}
+}
+
 // FuzzPeer reads every frame between members with every parser; what is read
 // is written alike.
 func FuzzPeer(f *testing.F) {
@@ -101,6 +120,10 @@ func FuzzPeer(f *testing.F) {
 	f.Add(encodeChange(keeperSet{1}, []byte("request")))
 	f.Add(testCall().encode())
 	f.Add(encodeAnswers(testAnswers()))
+	f.Add(testMailboxQuery().encode())
+	f.Add(testMailboxPage().encode())
+	f.Add(moveQuery{serial: 7, done: true}.encode())
+	f.Add(testMailboxPage().state.append(nil))
 	f.Add(encodeRefs(refs))
 	f.Add(encodeRecords([][]byte{[]byte("record"), nil}))
 	f.Fuzz(func(t *testing.T, in []byte) {
@@ -121,6 +144,18 @@ func FuzzPeer(f *testing.F) {
 		}
 		if a, err := parseAnswers(in); err == nil {
 			same("answers", encodeAnswers(a))
+		}
+		if q, err := parseMailboxQuery(in); err == nil {
+			same("mailbox query", q.encode())
+		}
+		if p, err := parseMailboxPage(in); err == nil {
+			same("mailbox page", p.encode())
+		}
+		if q, err := parseMoveQuery(in); err == nil {
+			same("move query", q.encode())
+		}
+		if k, err := parseMoveReply(in); err == nil {
+			same("move reply", k.append(nil))
 		}
 		if x, err := parseRefs(in); err == nil {
 			same("references", encodeRefs(x))

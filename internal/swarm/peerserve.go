@@ -219,15 +219,22 @@ func (ps *peerStream) handle(ctx context.Context, op opcode, body []byte) ([]byt
 	case opOpen, opDelete:
 		return nil, ps.change(ctx, op, body)
 	case opGet:
-		return ps.s.serveGet(body)
+		return ps.s.serveGet(ctx, ps.p.id, body)
 	case opNudge:
+		if len(body) > 0 && !ps.p.member {
+			return nil, mailbox.ErrWrongSwarm
+		}
 		if len(body) > 0 {
 			return ps.s.serveOffer(body)
 		}
 		ps.p.lookSoon()
 		return nil, nil
 	case opReconcile:
-		return ps.s.serveReconcile(ctx, body)
+		return ps.s.serveReconcile(ctx, ps.p.id, body)
+	case opMailbox:
+		return ps.serveMailbox(body)
+	case opMove:
+		return ps.serveMove(ctx, body)
 	default:
 		return nil, fmt.Errorf("call %d: %w", op, ErrProtocol)
 	}
@@ -260,7 +267,9 @@ func (ps *peerStream) change(ctx context.Context, op opcode, body []byte) error 
 	return ps.s.still(keepers, a)
 }
 
-func (s *Swarm) serveGet(body []byte) ([]byte, error) {
+// serveGet gives a node records of its own addresses, at the pace that all who
+// copy from this one share.
+func (s *Swarm) serveGet(ctx context.Context, asker identity.NodeID, body []byte) ([]byte, error) {
 	refs, err := parseRefs(body)
 	if err != nil {
 		return nil, err
@@ -276,6 +285,13 @@ func (s *Swarm) serveGet(body []byte) ([]byte, error) {
 		if size += len(r); size >= getBytes {
 			break
 		}
+	}
+	// Asked after reading: a record that was dropped meanwhile is not gone.
+	if err := s.mayGet(s.view(), asker, refs); err != nil {
+		return nil, err
+	}
+	if err := s.copies.take(ctx, size); err != nil {
+		return nil, err
 	}
 	return encodeRecords(out), nil
 }

@@ -469,7 +469,7 @@ func TestServingIsBounded(t *testing.T) {
 	for range reconQueries {
 		c.queries = append(c.queries, query{mode: queryList, lo: store.First, hi: store.End})
 	}
-	reply, err := s.serveReconcile(context.Background(), c.encode())
+	reply, err := s.serveReconcile(context.Background(), w.nodes[1].id, c.encode())
 	if err != nil || len(reply) > reconBytes+reconIDs*store.NameSize+100 {
 		t.Errorf("%d bytes of answers, %v", len(reply), err)
 	}
@@ -480,7 +480,7 @@ func TestServingIsBounded(t *testing.T) {
 		"backwards": {mode: queryCompare, lo: store.End, hi: store.First},
 		"empty":     {mode: queryList, lo: "\x01", hi: "\x01"},
 	} {
-		if _, err := s.serveReconcile(context.Background(), reconcileCall{section: section, queries: []query{q}}.encode()); err == nil {
+		if _, err := s.serveReconcile(context.Background(), w.nodes[1].id, reconcileCall{section: section, queries: []query{q}}.encode()); err == nil {
 			t.Errorf("%s: answered", name)
 		}
 	}

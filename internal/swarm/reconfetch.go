@@ -120,6 +120,7 @@ func (r *round) settle(ctx context.Context, x ref, err error) error {
 	switch code := mailbox.CodeOf(err); {
 	case err == nil:
 		s.metrics.caughtUp.Inc()
+		s.got.Add(1)
 		r.credit += storedCredit
 		r.idle.Reset(roundIdle)
 		return nil
@@ -127,7 +128,8 @@ func (r *round) settle(ctx context.Context, x ref, err error) error {
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case code == mailbox.CodeInternal, errors.Is(err, mailbox.ErrBusy):
+	case code == mailbox.CodeInternal, errors.Is(err, mailbox.ErrBusy),
+		errors.Is(err, mailbox.ErrWrongSwarm): // it was ours when the round began
 		return err
 	}
 	s.metrics.refusedCopies.Inc()
@@ -197,7 +199,7 @@ func (f *refusals) has(x ref, now time.Time) bool {
 func (f *refusals) add(x ref, err error, now time.Time) {
 	d := refusedFor
 	switch mailbox.CodeOf(err) {
-	case mailbox.CodeQuota, mailbox.CodeNotOpen, mailbox.CodeWrongSwarm, mailbox.CodeUnavailable:
+	case mailbox.CodeQuota, mailbox.CodeNotOpen, mailbox.CodeUnavailable:
 		d = refusedNow
 	}
 	f.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 
+	"sotto/internal/identity"
 	"sotto/internal/mailbox"
 	"sotto/internal/swarm/store"
 )
@@ -11,7 +12,7 @@ import (
 // serveReconcile answers a call about ranges (spec/swarm.md §5.4). It keeps no
 // state between calls, reads a bounded number of rows, and answers as many
 // queries as fit, but always one. A few calls are in work at a time.
-func (s *Swarm) serveReconcile(ctx context.Context, body []byte) ([]byte, error) {
+func (s *Swarm) serveReconcile(ctx context.Context, asker identity.NodeID, body []byte) ([]byte, error) {
 	select {
 	case s.serving <- struct{}{}:
 		defer func() { <-s.serving }()
@@ -21,6 +22,9 @@ func (s *Swarm) serveReconcile(ctx context.Context, body []byte) ([]byte, error)
 	c, err := parseReconcileCall(body)
 	if err != nil {
 		return nil, err
+	}
+	if node, ok := s.view().dir.Node(asker); !ok || uint16(node.Swarm) != c.section {
+		return nil, mailbox.ErrWrongSwarm // a node is told of its own section only
 	}
 	budget, size := store.ScanRows, 0
 	var answers []answer

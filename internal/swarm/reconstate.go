@@ -25,7 +25,10 @@ func (s *Swarm) followSections(ctx context.Context) {
 				}
 				err = s.cfg.Store.Resection(ctx, of)
 			}
-			if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrClosed) {
+			switch {
+			case err == nil:
+				s.moves.sections(dir)
+			case ctx.Err() == nil && !errors.Is(err, store.ErrClosed):
 				s.cfg.Logger.Error("records not summarised", "error", err)
 			}
 		}

@@ -38,7 +38,7 @@ func (s *Swarm) answer(got *mailbox.Received) (resp mailbox.Response, err error)
 	case *mailbox.Put:
 		resp, err = s.put(ctx, v, r)
 	case *mailbox.Fetch:
-		resp, err = s.fetch(v, r)
+		resp, err = s.fetch(ctx, v, r)
 	case *mailbox.Delete:
 		resp, err = s.delete(ctx, v, r)
 	default:
@@ -138,9 +138,8 @@ func (s *Swarm) put(ctx context.Context, v *view, r *mailbox.Put) (mailbox.Respo
 	// Ask first, so that a put that is refused here never reaches the others.
 	_, err := s.cfg.Store.Check(e)
 	if errors.Is(err, store.ErrNotOpen) {
-		// The majority that has its opening need not include this member yet.
-		if !s.refresh(ctx, v) {
-			return nil, mailbox.ErrBusy
+		if err := s.search(ctx, v, e.Address); err != nil {
+			return nil, err
 		}
 		_, err = s.cfg.Store.Check(e)
 	}
@@ -165,6 +164,19 @@ func (s *Swarm) put(ctx context.Context, v *view, r *mailbox.Put) (mailbox.Respo
 	return &mailbox.Stored{Receipts: receipts}, nil
 }
 
+// search looks for a mailbox that is not here: with its past keepers while it
+// moves, and with the other members, since the majority that has its opening need
+// not include this one yet.
+func (s *Swarm) search(ctx context.Context, v *view, a mailbox.Address) error {
+	if err := s.ready(ctx, v, a); err != nil {
+		return err
+	}
+	if _, _, err := s.cfg.Store.Mailbox(a); err == nil || s.refresh(ctx, v) {
+		return nil
+	}
+	return mailbox.ErrBusy
+}
+
 // keep puts an envelope on disk, tells subscribers at once, and calls done, once,
 // with this member's receipt. It waits for none of it. One that its owner deleted
 // is not stored again, and confirmed as if it were: the writer must not learn
@@ -185,7 +197,10 @@ func (s *Swarm) keep(ctx context.Context, e *store.Envelope, done func(*mailbox.
 	}
 }
 
-func (s *Swarm) fetch(v *view, r *mailbox.Fetch) (mailbox.Response, error) {
+func (s *Swarm) fetch(ctx context.Context, v *view, r *mailbox.Fetch) (mailbox.Response, error) {
+	if err := s.ready(ctx, v, r.Address()); err != nil {
+		return nil, err
+	}
 	generation, since := s.position(r.Cursor)
 	p, err := s.cfg.Store.Fetch(r.Address(), generation, since, int(r.Limit), mailbox.MaxBatchBytes)
 	if errors.Is(err, store.ErrNotOpen) {
@@ -208,8 +223,8 @@ func (s *Swarm) delete(ctx context.Context, v *view, r *mailbox.Delete) (mailbox
 	// reach the others.
 	err := s.cfg.Store.CheckDelete(&d)
 	if errors.Is(err, store.ErrNotOpen) {
-		if !s.refresh(ctx, v) {
-			return nil, mailbox.ErrBusy
+		if err := s.search(ctx, v, d.Address); err != nil {
+			return nil, err
 		}
 		err = s.cfg.Store.CheckDelete(&d)
 	}

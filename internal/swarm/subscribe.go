@@ -57,6 +57,9 @@ func (c *clientStream) proved(frame []byte) error {
 	if err == nil {
 		err = c.s.subs.room(a.req.Address())
 	}
+	if err == nil {
+		err = c.s.readyFor(a.req.Address())
+	}
 	if err != nil {
 		return c.refuse(a, err)
 	}
@@ -70,8 +73,23 @@ func (c *clientStream) proved(frame []byte) error {
 	if err != nil {
 		tail.Abort()
 	}
+	if v := c.s.view(); !v.keeps(a.req.Address()) { // the directory changed meanwhile
+		c.s.subs.end(func(sub *subscription) bool { return !v.keeps(sub.address) })
+	}
 	c.s.metrics.request("subscribe", err)
 	return nil
+}
+
+// readyFor makes sure that what is pushed from a mailbox that moves begins with
+// all that was acknowledged before.
+func (s *Swarm) readyFor(a mailbox.Address) error {
+	v := s.view()
+	if err := v.refuse(a); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, putTimeout)
+	defer cancel()
+	return s.ready(ctx, v, a)
 }
 
 func (c *clientStream) refuse(a *subscribing, err error) error {

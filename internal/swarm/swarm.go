@@ -106,6 +106,10 @@ type Swarm struct {
 	hints    chan store.Hint
 	offered  atomic.Int64 // when a peer last handed over what this one missed
 	refusals refusals
+	moves    *moves
+	touched  touched
+	copies   pace
+	got      atomic.Uint64 // records copied from others
 
 	// ctx ends when the member closes; everything it started waits on wg.
 	ctx    context.Context
@@ -145,6 +149,10 @@ func New(cfg Config) (*Swarm, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.keys = &requestKeys{s: s}
 	s.subs, s.pushers = newSubscriptions(s), &pushers{s: s}
+	s.moves, s.touched.s = newMoves(s), s
+	if err := s.moves.begin(s.ctx, s.view()); err != nil {
+		return nil, err
+	}
 	var err error
 	s.metrics, err = newMetrics(cfg.Metrics, s)
 	return s, err
@@ -174,7 +182,7 @@ func (cfg Config) withDefaults() Config {
 // Run lets the member work until ctx ends or its store fails, and then closes
 // it. It returns nil for the first and the failure for the second.
 func (s *Swarm) Run(ctx context.Context) error {
-	if !s.start(s.receipts.run, s.renewKeys, s.maintain, s.subs.sweepLoop, s.members.follow, s.followSections, s.followRepairs, s.keepHints) {
+	if !s.start(s.receipts.run, s.renewKeys, s.maintain, s.subs.sweepLoop, s.members.follow, s.followSections, s.followRepairs, s.keepHints, s.moves.run) {
 		return ErrClosed
 	}
 	var err error

@@ -35,6 +35,10 @@ func vectors() []vector {
 		v("reconcile call: section 3, salt 01..08, a comparison from 1800000001 to the end and a list of two", testCall().encode()),
 		v("answers: the same, two parts, one name", encodeAnswers(testAnswers())),
 		v("references: an envelope and a tombstone", encodeRefs(refs)),
+		v("mailbox query: serial 7, address 01.., behind envelope 02..", testMailboxQuery().encode()),
+		v("mailbox page: gone, floor 2, whole at 3 and 5, more, a grant and a tombstone", testMailboxPage().encode()),
+		v("move query: serial 7, done", moveQuery{serial: 7, done: true}.encode()),
+		v("move reply: gone, floor 2, whole at 3 and 5", testMailboxPage().state.append(nil)),
 		v("records: aabb, and one that is gone", encodeRecords([][]byte{{0xaa, 0xbb}, nil})),
 	}
 }

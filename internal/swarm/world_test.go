@@ -41,6 +41,7 @@ var errAway = errors.New("node is away")
 type world struct {
 	t     testing.TB
 	dir   *directory.Directory
+	mu    sync.Mutex // guards nodes against recruit
 	nodes []*node
 	// key signed the documents, of which the last is dir's.
 	key       suite.SigningKey
@@ -180,7 +181,9 @@ func (w *world) recruit(swarm directory.SwarmID) (*node, directory.Node) {
 	i := len(w.nodes)
 	key := must(suite.NewSigningKey(crand.Reader))
 	n := &node{w: w, id: identity.NodeID(key.Public()), key: key, fs: vfs.NewMem(), dir: "store"}
+	w.mu.Lock()
 	w.nodes = append(w.nodes, n)
+	w.mu.Unlock()
 	return n, directory.Node{
 		ID: n.id, Operator: fmt.Sprintf("operator-%d", i+1), Swarm: swarm,
 		Addr:     netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, byte(i + 1), 0, 1}), 1),
@@ -265,7 +268,10 @@ func (n *node) OpenStream(_ context.Context, to identity.NodeID) (io.ReadWriteCl
 }
 
 func (w *world) connect(from, to identity.NodeID) (io.ReadWriteCloser, error) {
-	for _, n := range w.nodes {
+	w.mu.Lock()
+	nodes := slices.Clone(w.nodes)
+	w.mu.Unlock()
+	for _, n := range nodes {
 		if n.id != to {
 			continue
 		}
