@@ -38,8 +38,8 @@ type Config struct {
 	Nodes    int
 	Swarm    int // 0: the usual size
 	Accounts int // 0: 4
-	// Brief leaves out the figures of puts, the accounts' mailboxes, from which
-	// clients delete at their leisure, and the search through files.
+	// Brief leaves out the figures of puts, the accounts' mailboxes and the search
+	// through files.
 	Brief bool
 	// Patience bounds each wait for what must come; 0: 4 minutes.
 	Patience time.Duration

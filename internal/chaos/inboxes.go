@@ -11,10 +11,6 @@ import (
 	"sotto/internal/vault"
 )
 
-// deleteTime is within how long a client deletes what it took: a mailbox after
-// the other, up to a minute apart (spec/client.md §5.8).
-const deleteTime = 10 * time.Minute
-
 // Inboxes are the accounts' own mailboxes, as their owner finds them at members
 // without a cursor: as a client does that has nothing but its keys. What an
 // application has taken was deleted, and must not be there.
@@ -36,7 +32,7 @@ func (w *world) inboxes(ctx context.Context) (in Inboxes, err error) {
 		}
 		all = append(all, boxes...)
 	}
-	ctx, cancel := context.WithTimeout(ctx, deleteTime+w.cfg.patience())
+	ctx, cancel := context.WithTimeout(ctx, w.cfg.patience())
 	defer cancel()
 	in.Read = len(all)
 	for {

@@ -85,7 +85,7 @@ func OpenProfile(cfg ProfileConfig) (*App, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.timing == nil {
-		t := defaultTiming
+		t := usualTiming()
 		cfg.timing = &t
 	}
 	return &App{cfg: cfg}, nil
