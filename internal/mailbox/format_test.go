@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -31,6 +32,18 @@ func TestSecretsDoNotFormat(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+func TestBusyReply(t *testing.T) {
+	f, err := ParseBusyReply(BusyReply(7))
+	if err != nil || f.Code != CodeBusy || f.RetryAfter != 7 || !errors.Is(f, ErrBusy) {
+		t.Errorf("got %+v, %v", f, err)
+	}
+	for _, frame := range [][]byte{nil, {FrameBusy}, {FrameBusy, version}, append(BusyReply(7), 0), KeysRequest()} {
+		if f, err := ParseBusyReply(frame); err == nil {
+			t.Errorf("%x is taken for %+v", frame, f)
 		}
 	}
 }

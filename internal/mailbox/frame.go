@@ -21,6 +21,8 @@ const (
 	FrameReply uint8 = 0x03
 	// FrameNext is a further request in that context: a Prove.
 	FrameNext uint8 = 0x04
+	// FrameBusy refuses a sealed request unopened.
+	FrameBusy uint8 = 0x05
 )
 
 const (
@@ -81,6 +83,25 @@ func ParseKeysReply(frame []byte) (*RequestKeyCert, error) {
 		return nil, err
 	}
 	return ParseRequestKeyCert(body)
+}
+
+// BusyReply returns the frame that answers a sealed request when a node is too
+// busy to open it, with how many seconds to wait. It is not sealed: whoever
+// carries it could as well hold the request back.
+func BusyReply(retryAfter uint32) []byte {
+	return wire.AppendUint32([]byte{FrameBusy, version}, retryAfter)
+}
+
+// ParseBusyReply reads what BusyReply writes, as the refusal that it is.
+func ParseBusyReply(frame []byte) (*Failure, error) {
+	body, err := frameBody(frame, FrameBusy)
+	if err != nil {
+		return nil, err
+	}
+	r := wire.NewReader(body)
+	f := Refuse(ErrBusy)
+	f.RetryAfter = r.Uint32()
+	return f, finish(r, "busy reply")
 }
 
 func frameBody(frame []byte, want uint8) ([]byte, error) {

@@ -3,8 +3,10 @@ package swarm
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 
+	"sotto/internal/identity"
 	"sotto/internal/mailbox"
 	"sotto/internal/wire"
 )
@@ -15,6 +17,7 @@ import (
 // read and not answered is bounded instead (spec/swarm.md §5.2).
 type clientStream struct {
 	s      *Swarm
+	exit   identity.NodeID // that brought it
 	stream Stream
 	idle   *watch // runs while nothing is to be answered
 	stall  *watch // runs during writes
@@ -34,8 +37,8 @@ type clientStream struct {
 
 var errUnanswered = fmt.Errorf("%w: requests that wait for an answer", ErrTooMany)
 
-func newClientStream(s *Swarm, stream Stream, idle *watch) *clientStream {
-	c := &clientStream{s: s, stream: stream, idle: idle, stall: newWatch(stream, streamIdle)}
+func newClientStream(s *Swarm, exit identity.NodeID, stream Stream, idle *watch) *clientStream {
+	c := &clientStream{s: s, exit: exit, stream: stream, idle: idle, stall: newWatch(stream, streamIdle)}
 	c.stall.stop()
 	return c
 }
@@ -182,7 +185,13 @@ func (c *clientStream) sendKeys() error {
 // sealed answers one sealed request. A request to a key that is gone is
 // answered with the certificate of the one that counts, in plain.
 func (c *clientStream) sealed(frame []byte) error {
-	got, sealer, err := c.open(frame)
+	leave, err := c.s.gate.enter(c.s.ctx, c.exit, len(frame))
+	if err != nil {
+		c.s.metrics.request("sealed", err)
+		return c.write(mailbox.BusyReply(retrySeconds()))
+	}
+	defer leave()
+	got, sealer, err := c.s.keys.open(frame)
 	if errors.Is(err, mailbox.ErrUnknownKey) || errors.Is(err, mailbox.ErrOpen) {
 		c.s.metrics.request("sealed", err)
 		return c.sendKeys()
@@ -191,25 +200,15 @@ func (c *clientStream) sealed(frame []byte) error {
 		return err
 	}
 	if req, ok := got.Request.(*mailbox.Subscribe); ok {
+		leave()
 		return c.challenge(&subscribing{req: req, stamp: got.Stamp, sealer: sealer})
 	}
 	resp, err := c.s.answer(got)
+	leave()
 	if err != nil {
 		resp = refusal(err)
 	}
 	return c.reply(sealer, resp)
-}
-
-// open takes a slot for the costly part, so that the streams of many clients
-// wait for one another instead of for the machine.
-func (c *clientStream) open(frame []byte) (*mailbox.Received, *mailbox.ReplySealer, error) {
-	select {
-	case c.s.slots <- struct{}{}:
-		defer func() { <-c.s.slots }()
-	case <-c.s.ctx.Done():
-		return nil, nil, ErrClosed
-	}
-	return c.s.keys.open(frame)
 }
 
 func (c *clientStream) reply(sealer *mailbox.ReplySealer, resp mailbox.Response) error {
@@ -224,7 +223,10 @@ func refusal(err error) *mailbox.Failure {
 	f := mailbox.Refuse(err)
 	switch f.Code {
 	case mailbox.CodeBusy, mailbox.CodeUnavailable, mailbox.CodeInternal:
-		f.RetryAfter = retryAfter
+		f.RetryAfter = retrySeconds()
 	}
 	return f
 }
+
+// retrySeconds is for how long a client that is refused should stay away.
+func retrySeconds() uint32 { return retryAfter + rand.Uint32N(retryAfter+1) }

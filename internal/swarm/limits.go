@@ -16,6 +16,22 @@ const (
 	maxSubscribers = 16
 	// maxRequests bounds requests in work, each with at most one envelope.
 	maxRequests = 256
+	// maxExitWork is what of them one exit may have: requests that take long
+	// leave a quarter to the others.
+	maxExitWork = maxRequests * 3 / 4
+	// maxBoxWork is what of them one mailbox may have.
+	maxBoxWork = maxRequests / 4
+	// maxWaiting and maxWaitingBytes bound the requests that wait for a place.
+	maxWaiting      = 1024
+	maxWaitingBytes = 16 << 20
+	// maxWait is how long one waits in a queue that has just arisen, and
+	// standingWait in one that has stood for longer than standing: a burst is
+	// worked off, and a load that stays is turned away while it is young.
+	maxWait      = 500 * time.Millisecond
+	standing     = 100 * time.Millisecond
+	standingWait = 50 * time.Millisecond
+	// costBytes is how many bytes of a request count as much as opening its seal.
+	costBytes = 64 << 10
 	// maxStreamRequests ends a stream that should long have been renewed.
 	maxStreamRequests = 4096
 	// maxRequestFrame holds the largest put with its seal.
@@ -53,8 +69,9 @@ const (
 	// stallShare is how long one of them is left alone when there are so many
 	// that others wait for them.
 	stallShare = 3 * time.Second
-	// retryAfter is what a busy node asks for, in seconds.
-	retryAfter = 5
+	// retryAfter is the least that a busy node asks for, in seconds, and as much
+	// again by chance: who was refused together shall not come back together.
+	retryAfter = 3
 
 	// putTimeout is how long a coordinator waits for its majority.
 	putTimeout = 5 * time.Second

@@ -14,16 +14,16 @@ import (
 
 // answer judges and carries out a request (spec/swarm.md §5.2).
 func (s *Swarm) answer(got *mailbox.Received) (resp mailbox.Response, err error) {
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	case <-s.ctx.Done():
-		return nil, mailbox.ErrBusy
-	}
 	defer func() { s.metrics.request(requestName(got.Request), err) }()
 	v := s.view()
 	if err := s.fresh(v, got); err != nil {
 		return nil, err
+	}
+	if a, ok := addressOf(got.Request); ok {
+		if !s.crowds.enter(a) {
+			return nil, mailbox.ErrBusy
+		}
+		defer s.crowds.leave(a)
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, putTimeout)
 	defer cancel()

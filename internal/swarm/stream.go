@@ -73,7 +73,7 @@ func (s *Swarm) ServeStream(ctx context.Context, from identity.NodeID, stream St
 	}
 	switch first[0] {
 	case StreamClient:
-		return ended(newClientStream(s, stream, w).serve())
+		return ended(newClientStream(s, from, stream, w).serve())
 	case StreamPeer:
 		return ended(s.servePeer(from, stream, w))
 	case StreamDirectory:

@@ -99,7 +99,8 @@ type Swarm struct {
 	pushers  *pushers
 	ahead    atomic.Int64 // bytes of requests that are read and not answered
 	metrics  *metrics
-	slots    chan struct{} // requests in work
+	gate     *gate         // before clients' requests
+	crowds   *crowds       // of those in work
 	stall    time.Duration // writeStall, but in tests
 	turn     chan struct{} // holds a token during a round of reconciliation
 	serving  chan struct{} // holds a token for each reconcile call in work
@@ -134,7 +135,8 @@ func New(cfg Config) (*Swarm, error) {
 			wake: make(chan struct{}, 1),
 			node: cfg.Identity, rand: cfg.Rand, now: cfg.Now,
 		},
-		slots:   make(chan struct{}, maxRequests),
+		gate:    newGate(maxRequests),
+		crowds:  newCrowds(),
 		stall:   writeStall,
 		turn:    make(chan struct{}, 1),
 		serving: make(chan struct{}, reconServing),
