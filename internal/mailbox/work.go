@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// DefaultWorkBits is the fixed price: solving takes some 20 to 50 ms on
+	// DefaultWorkBits is the price of an idle and empty member: solving takes some 20 to 50 ms on
 	// one core, checking takes one hash.
 	DefaultWorkBits = 18
 	// MaxWorkBits is the dearest quote that a client accepts: a minute or two.

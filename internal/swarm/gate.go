@@ -138,6 +138,14 @@ func (g *gate) forget(q *exitQueue) {
 	}
 }
 
+// load returns how many requests came since the start, and how many of them
+// found no place free.
+func (g *gate) load() (entered, delayed uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.entered, g.delayed
+}
+
 func (g *gate) leave(q *exitQueue) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

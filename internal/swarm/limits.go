@@ -73,6 +73,18 @@ const (
 	// again by chance: who was refused together shall not come back together.
 	retryAfter = 3
 
+	// priceSteps is how many prices are remembered: quotes of a step live for two,
+	// and clocks differ.
+	priceSteps = 4
+	// priceSample is of how many requests a member learns how busy it was.
+	priceSample = 200
+	// priceUp is by how many bits the price rises at most from step to step.
+	priceUp = 2
+	// priceRange bounds what is added: 256 times the least.
+	priceRange = 8
+	// priceSlack is how much less than its own price a member accepts, in bits.
+	priceSlack = 2
+
 	// putTimeout is how long a coordinator waits for its majority.
 	putTimeout = 5 * time.Second
 

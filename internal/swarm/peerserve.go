@@ -144,6 +144,9 @@ func (ps *peerStream) checkPut(body []byte) (keeperSet, *store.Envelope, error) 
 	if err := ps.s.still(keepers, put.Address()); err != nil {
 		return keepers, nil, err
 	}
+	if err := ps.s.paid(put); err != nil {
+		return keepers, nil, err
+	}
 	e, err := ps.s.copiedEnvelope(put)
 	return keepers, e, err
 }
@@ -259,6 +262,9 @@ func (ps *peerStream) change(ctx context.Context, op opcode, body []byte) error 
 	}
 	a, _ := addressOf(req) // accept refuses what has none
 	if err := ps.s.still(keepers, a); err != nil {
+		return err
+	}
+	if err := ps.s.paid(req); err != nil {
 		return err
 	}
 	if err := ps.s.accept(ctx, req); err != nil {

@@ -29,7 +29,8 @@ func (s *Swarm) answer(got *mailbox.Received) (resp mailbox.Response, err error)
 	defer cancel()
 	switch r := got.Request.(type) {
 	case *mailbox.Quote:
-		q := mailbox.NewWorkQuote(s.cfg.Identity, s.cfg.WorkBits, s.cfg.Now())
+		now := s.cfg.Now()
+		q := mailbox.NewWorkQuote(s.cfg.Identity, s.price.at(now), now)
 		resp = &mailbox.QuoteReply{Quote: q}
 	case *mailbox.Directory:
 		resp = s.newerDirectory(r.Serial)
@@ -62,7 +63,7 @@ func (s *Swarm) fresh(v *view, got *mailbox.Received) error {
 		Now:     now,
 		Stamp:   got.Stamp,
 		Member:  v.quoteCounts,
-		MinBits: s.cfg.WorkBits,
+		MinBits: s.demands(got.Request),
 	})
 }
 

@@ -78,7 +78,8 @@ type Config struct {
 	Rand    io.Reader             // nil: crypto/rand
 	Logger  *slog.Logger          // nil: silent
 	Metrics prometheus.Registerer // nil: none
-	// WorkBits is the price quoted and demanded; 0: mailbox.DefaultWorkBits.
+	// WorkBits is the least price quoted and demanded, that of an idle and empty
+	// member; 0: mailbox.DefaultWorkBits.
 	WorkBits uint8
 	// ReconcileEvery is how often a member compares with the others; 0: the
 	// default of spec/swarm.md §3. Less than 0: never, and not when told either,
@@ -99,8 +100,9 @@ type Swarm struct {
 	pushers  *pushers
 	ahead    atomic.Int64 // bytes of requests that are read and not answered
 	metrics  *metrics
-	gate     *gate         // before clients' requests
-	crowds   *crowds       // of those in work
+	gate     *gate   // before clients' requests
+	crowds   *crowds // of those in work
+	price    *price
 	stall    time.Duration // writeStall, but in tests
 	turn     chan struct{} // holds a token during a round of reconciliation
 	serving  chan struct{} // holds a token for each reconcile call in work
@@ -148,6 +150,7 @@ func New(cfg Config) (*Swarm, error) {
 	if _, listed := directory.Listed(cfg.Directory, s.self); !listed {
 		return nil, ErrNoMember
 	}
+	s.price = &price{least: cfg.WorkBits, full: cfg.Store.Full, load: s.gate.load}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.keys = &requestKeys{s: s}
 	s.subs, s.pushers = newSubscriptions(s), &pushers{s: s}

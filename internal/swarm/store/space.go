@@ -59,3 +59,15 @@ func (s *Store) Health() Health {
 		ReadOnly: s.health.readOnly.Load(), Repairing: s.health.repairing.Load(),
 	}
 }
+
+// Full returns what share of the room for envelopes is taken, of what the store
+// may hold or of what the disk has, whichever is less.
+func (s *Store) Full() float64 {
+	taken := float64(s.Stats().Bytes)
+	free := float64(s.free()) - float64(s.reserve)
+	room := min(float64(s.max), taken+max(free, 0))
+	if room <= 0 {
+		return 1
+	}
+	return min(taken/room, 1)
+}
