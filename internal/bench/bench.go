@@ -18,7 +18,7 @@ type Figure struct {
 	Bench string  `json:"bench"`
 	Name  string  `json:"name"`
 	Value float64 `json:"value"`
-	Unit  string  `json:"unit"` // ns, us, ms, bytes, 1/s, bytes/s, s/GB, allocs
+	Unit  string  `json:"unit"` // ns, us, ms, bytes, 1/s, bytes/s, s/GB, allocs, ratio
 
 	Baseline      string  `json:"baseline,omitempty"`
 	BaselineValue float64 `json:"baseline_value,omitempty"`

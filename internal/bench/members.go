@@ -33,6 +33,7 @@ type members struct {
 	swarm directory.SwarmID
 	ids   []identity.NodeID
 	nodes []*node.Node
+	conns []net.PacketConn // the nodes' sockets
 	exit  *link.Endpoint
 }
 
@@ -96,7 +97,7 @@ func (m *members) startNode(dir string, l directory.LocalNode, network []byte, p
 	if err != nil {
 		return err
 	}
-	m.nodes = append(m.nodes, n)
+	m.nodes, m.conns = append(m.nodes, n), append(m.conns, pc)
 	m.ids = append(m.ids, l.Node.ID)
 	return nil
 }

@@ -76,6 +76,9 @@ func (p *prepared) stored(check bool) (bool, error) {
 	if p.err != nil {
 		return false, p.err
 	}
+	if _, err := mailbox.ParseBusyReply(p.reply); err == nil {
+		return false, nil
+	}
 	resp, err := opened(p.opener.Open(p.reply))
 	var refused *mailbox.Failure
 	if errors.As(err, &refused) && refused.Code == mailbox.CodeBusy {

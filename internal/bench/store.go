@@ -34,6 +34,7 @@ type storeSizes struct {
 	paced   time.Duration // of each run at a given rate
 	readers int
 	fetch   time.Duration
+	crowd   int // streams on which more puts come than can be stored
 
 	subscribers int
 	pushRate    float64
@@ -42,7 +43,7 @@ type storeSizes struct {
 var fullStore = storeSizes{
 	streams: 64, boxes: 8, box: 64 << 20,
 	rounds: 3, synced: time.Second, puts: 6000, putTime: 4 * time.Second, paced: 3 * time.Second,
-	readers: 8, fetch: 3 * time.Second,
+	readers: 8, fetch: 3 * time.Second, crowd: 512,
 	subscribers: 40, pushRate: 500,
 }
 
@@ -75,7 +76,7 @@ func measureStore(ctx context.Context, r Run, sizes storeSizes) (err error) {
 	if err := s.start(ctx); err != nil {
 		return err
 	}
-	for _, measure := range []func(context.Context) error{s.putRate, s.halfRate, s.pushes, s.fetchRate} {
+	for _, measure := range []func(context.Context) error{s.putRate, s.halfRate, s.pushes, s.fetchRate, s.overload, s.absence} {
 		if err := measure(ctx); err != nil {
 			return err
 		}
