@@ -12,7 +12,7 @@ import (
 
 // gate admits clients' requests to work. It stands before all that costs a
 // member anything, the opening of the seal above all, and so cannot know who
-// asks, only which node brought it: the exit (spec/swarm.md §5.11).
+// asks, only which node brought it: the exit (spec/swarm.md §5.12).
 //
 // Among the exits that have requests waiting it goes by what each had (start-time
 // fair queueing, Goyal, Vin and Cheng 1996), so that one that floods waits for
