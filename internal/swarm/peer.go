@@ -47,6 +47,7 @@ type peer struct {
 	comparing  chan struct{} // holds a token during a round
 	rounds     atomic.Uint64 // how many have begun
 	roots      mailbox.Roots // of its receipts
+	refusals   refusals      // of its records
 	hand       chan struct{} // hand over now what it missed
 
 	// mu guards down and bytes, and orders send against failQueued.

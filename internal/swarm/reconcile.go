@@ -327,7 +327,7 @@ func (r *round) want(names []store.Name) error {
 // nor refused before.
 func (r *round) needed(n store.Name) (bool, error) {
 	s := r.p.s
-	if n.Expiry <= s.unixNow() || !r.view.keeps(n.Address) || s.refusals.has(refOf(n), s.cfg.Now()) {
+	if n.Expiry <= s.unixNow() || !r.view.keeps(n.Address) || r.p.refusals.has(refOf(n), s.cfg.Now()) {
 		return false, nil
 	}
 	has, err := s.cfg.Store.Has(n.Kind, n.Address, n.Ref)

@@ -448,13 +448,13 @@ func TestRefusedRecordsAreNotFetchedAgain(t *testing.T) {
 		t.Errorf("fetched %d times", gets)
 	}
 	w.advance(refusedFor + time.Minute)
-	if s.refusals.has(x, w.now()) {
+	if p.refusals.has(x, w.now()) {
 		t.Error("remembered for ever")
 	}
 	for i := range maxRefusals + 10 {
-		s.refusals.add(ref{ref: [32]byte{byte(i), byte(i >> 8)}}, mailbox.ErrBadSignature, w.now())
+		p.refusals.add(ref{ref: [32]byte{byte(i), byte(i >> 8)}}, mailbox.ErrBadSignature, w.now())
 	}
-	if n := len(s.refusals.until); n > maxRefusals {
+	if n := len(p.refusals.until); n > maxRefusals {
 		t.Errorf("%d refusals remembered", n)
 	}
 }
@@ -483,5 +483,52 @@ func TestServingIsBounded(t *testing.T) {
 		if _, err := s.serveReconcile(context.Background(), w.nodes[1].id, reconcileCall{section: section, queries: []query{q}}.encode()); err == nil {
 			t.Errorf("%s: answered", name)
 		}
+	}
+}
+
+// TestRefusalsHideNothing lets a liar spoil a record that another member has
+// whole, in each way in which a record can be spoiled under its name.
+func TestRefusalsHideNothing(t *testing.T) {
+	w := newWorld(t, 2)
+	has, lacks := w.nodes[0], w.nodes[1]
+	b := newBox(w)
+	w.client(has).open(b, 1<<20)
+	lacks.round(has)
+	forged := b.put(w, randomEnvelope(4096))
+	good := *forged
+	forged.Signature = suite.Signature{}
+	other := b.put(w, randomEnvelope(4096))
+	for name, record := range map[string][]byte{
+		"another record": mailbox.EncodeRequest(other), "no request": {1, 2, 3}, "a forged proof": mailbox.EncodeRequest(forged),
+	} {
+		t.Run(name, func(t *testing.T) {
+			put := b.put(w, randomEnvelope(4096))
+			if name == "a forged proof" {
+				put = &good
+			}
+			e := envelopeOf(put)
+			if _, err := has.store.Put(context.Background(), e); err != nil {
+				t.Fatal(err)
+			}
+			x, _ := recordOf(put)
+			offered := store.Name{Expiry: put.Expiry, Kind: x.kind, Address: x.address, Ref: x.ref}
+			spoils := liar(t, lacks.swarm, func(op opcode, body []byte) []byte {
+				if op == opGet {
+					return encodeRecords([][]byte{record})
+				}
+				c, _ := parseReconcileCall(body)
+				if q := c.queries[0]; q.mode == queryList {
+					return encodeAnswers([]answer{{kind: answerNames, upTo: q.hi, names: []store.Name{offered}}})
+				}
+				return encodeAnswers([]answer{{kind: answerParts, parts: []part{{hi: c.queries[0].hi, count: 1}}}})
+			})
+			if err := spoils.reconcile(context.Background(), false); err != nil {
+				t.Fatal(err)
+			}
+			lacks.round(has)
+			if !lacks.has(b, e.Digest) {
+				t.Error("an envelope that one member has whole was not fetched")
+			}
+		})
 	}
 }

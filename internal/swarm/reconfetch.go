@@ -133,7 +133,7 @@ func (r *round) settle(ctx context.Context, x ref, err error) error {
 		return err
 	}
 	s.metrics.refusedCopies.Inc()
-	s.refusals.add(x, err, s.cfg.Now())
+	r.p.refusals.add(x, err, s.cfg.Now())
 	if r.refused++; r.refused > roundRefusals {
 		return errUnproductive
 	}
@@ -172,16 +172,19 @@ func recordOf(req mailbox.Request) (ref, bool) {
 func refOf(n store.Name) ref { return ref{n.Kind, n.Address, n.Ref} }
 
 const (
-	// maxRefusals bounds the refused records that are remembered, about 0.5 MB.
-	maxRefusals = 4096
+	// maxRefusals bounds the refused records that are remembered of a peer, about
+	// 250 KB.
+	maxRefusals = 2048
 	// refusedFor is how long one is not asked for again that can never be
 	// accepted, refusedNow one that another state of this store may let in.
 	refusedFor = 24 * time.Hour
 	refusedNow = 10 * time.Minute
 )
 
-// refusals remembers records that were refused, so that a member that offers
-// them costs one look at each. Beyond its bound it forgets the oldest.
+// refusals remembers records that a peer offered and that were refused, so that
+// each costs one look. Beyond its bound it forgets the oldest. It is one peer's:
+// a name says nothing of the proof beside the envelope, and who hands out a
+// spoiled one must not keep others' away.
 type refusals struct {
 	// mu guards all below.
 	mu    sync.Mutex
@@ -199,7 +202,7 @@ func (f *refusals) has(x ref, now time.Time) bool {
 func (f *refusals) add(x ref, err error, now time.Time) {
 	d := refusedFor
 	switch mailbox.CodeOf(err) {
-	case mailbox.CodeQuota, mailbox.CodeNotOpen, mailbox.CodeUnavailable:
+	case mailbox.CodeQuota, mailbox.CodeNotOpen, mailbox.CodeExpired, mailbox.CodeUnavailable:
 		d = refusedNow
 	}
 	f.mu.Lock()

@@ -108,7 +108,6 @@ type Swarm struct {
 	serving  chan struct{} // holds a token for each reconcile call in work
 	hints    chan store.Hint
 	offered  atomic.Int64 // when a peer last handed over what this one missed
-	refusals refusals
 	moves    *moves
 	touched  touched
 	copies   pace
