@@ -145,6 +145,9 @@ func (m *members) askOnce(ctx context.Context, t target, node identity.NodeID, r
 	if err != nil {
 		return nil, nil, err
 	}
+	if busy, err := mailbox.ParseBusyReply(answer); err == nil {
+		return nil, nil, busy
+	}
 	if t, err := mailbox.FrameType(answer); err != nil || t != mailbox.FrameReply {
 		// Whatever else it says, it says so in the clear: it could not open
 		// the request.
