@@ -281,15 +281,21 @@ func (m *moves) get(ctx context.Context, v *view, p *peer) error {
 }
 
 // pull compares until nothing is missing, in short rounds between which others
-// have their turn.
+// have their turn. It goes on behind what differs for good.
 func (m *moves) pull(ctx context.Context, v *view, p *peer) error {
+	from := store.End
 	for {
 		short, cancel := context.WithTimeout(ctx, moveRound)
 		before := m.s.got.Load()
-		err := p.reconcileSection(short, uint16(v.swarm), false)
+		left, err := p.reconcileSection(short, uint16(v.swarm), false, from)
 		long := errors.Is(short.Err(), context.DeadlineExceeded)
 		cancel()
-		if err == nil || !long || m.s.got.Load() == before {
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, errUnproductive) && !long && left < from:
+			from = left
+		case !long || m.s.got.Load() == before:
 			return err
 		}
 	}

@@ -44,7 +44,9 @@ type peer struct {
 	wake       chan struct{} // someone needs it: don't wait out the backoff
 	lookNow    chan struct{} // compare with it now
 	reconciled atomic.Bool   // it was compared with to the end since the start
-	comparing  chan struct{} // holds a token during a round
+	comparing  chan struct{} // holds a token during a round, and guards left and shared
+	left       leftAt
+	shared     bool          // the last round looked at everything
 	rounds     atomic.Uint64 // how many have begun
 	roots      mailbox.Roots // of its receipts
 	refusals   refusals      // of its records

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"sotto/internal/mailbox"
@@ -36,6 +37,9 @@ const (
 	storedCredit = 4
 	// roundRefusals is after how many refused records a round is left.
 	roundRefusals = 256
+	// openMax bounds the ranges that are open, some 2 MB: five times what a
+	// million records that all differ come to.
+	openMax = 1 << 13
 	// listMax is how many names of a peer are asked for by a list; ranges with
 	// more are cut.
 	listMax = 128
@@ -72,7 +76,8 @@ func (p *peer) reconcileLoop(ctx context.Context) {
 }
 
 // reconcile makes a round about this member's own swarm that begins after the
-// call; callers that wait for one another share it.
+// call; callers that wait for one another share one that comes to its end. A
+// patient round, for which nobody waits, goes on where the last one was left.
 func (p *peer) reconcile(ctx context.Context, patient bool) error {
 	seen := p.rounds.Load()
 	select {
@@ -81,32 +86,55 @@ func (p *peer) reconcile(ctx context.Context, patient bool) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if p.rounds.Load() != seen {
+	if p.rounds.Load() != seen && p.shared {
 		return nil // one began and ended since
 	}
 	p.rounds.Add(1)
-	if err := p.reconcileSection(ctx, uint16(p.s.view().swarm), patient); err != nil {
+	p.shared = false
+	from, v, losses := store.End, p.s.view(), p.s.losses.Load()
+	if patient && p.left.view == v && p.left.losses == losses {
+		from = p.left.at
+	}
+	left, err := p.reconcileSection(ctx, uint16(v.swarm), patient, from)
+	p.left = leftAt{}
+	if err != nil {
+		if left < store.End {
+			p.left = leftAt{view: v, losses: losses, at: left}
+		}
 		return err
 	}
-	p.reconciled.Store(true)
+	p.shared = from == store.End
+	if p.s.losses.Load() == losses { // else it may have passed what is gone again
+		p.reconciled.Store(true)
+	}
 	return nil
+}
+
+// leftAt is where a round was left that led nowhere: what differs for good, and
+// makes rounds end before they come to what could be got, is passed over so.
+type leftAt struct {
+	view   *view
+	losses uint64
+	at     store.Bound
 }
 
 // reconcileSection makes this member hold what the peer has of a section. A
 // patient round gives puts that are on their way the time to come by themselves.
-// One round runs at a time, so that what several peers have is fetched once.
-func (p *peer) reconcileSection(ctx context.Context, section uint16, patient bool) error {
+// One round runs at a time, so that what several peers have is fetched once. It
+// looks at names before from. With errUnproductive it returns the bound from
+// which it has looked at everything, and before which one can go on.
+func (p *peer) reconcileSection(ctx context.Context, section uint16, patient bool, from store.Bound) (left store.Bound, _ error) {
 	s := p.s
 	select {
 	case <-s.cfg.Store.Summarised():
 	case <-ctx.Done():
-		return ctx.Err()
+		return from, ctx.Err()
 	}
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
 	case <-ctx.Done():
-		return ctx.Err()
+		return from, ctx.Err()
 	}
 	own, cancel := context.WithTimeout(ctx, roundMax)
 	defer cancel()
@@ -114,13 +142,16 @@ func (p *peer) reconcileSection(ctx context.Context, section uint16, patient boo
 	defer idle.Stop()
 	r := &round{p: p, section: section, view: s.view(), patient: patient, credit: roundCredit, idle: idle}
 	if _, err := io.ReadFull(s.cfg.Rand, r.salt[:]); err != nil {
-		return err
+		return from, err
 	}
-	err := r.run(own)
+	err := r.run(own, from)
 	if err != nil && own.Err() != nil && ctx.Err() == nil {
-		return errUnproductive // it took too long
+		return from, errUnproductive // it took too long
 	}
-	return err
+	if errors.Is(err, errUnproductive) {
+		return min(r.frontier(), from), err
+	}
+	return from, err
 }
 
 // round is one comparison. Its stack holds the ranges that are still open, the
@@ -146,8 +177,12 @@ type span struct {
 	list   bool // short enough to ask for the names that are missing here
 }
 
-func (r *round) run(ctx context.Context) error {
-	r.stack = []span{{lo: store.After(r.p.s.unixNow() + uint64(roundMargin/time.Second)), hi: store.End}}
+func (r *round) run(ctx context.Context, from store.Bound) error {
+	lo := store.After(r.p.s.unixNow() + uint64(roundMargin/time.Second))
+	if lo >= from {
+		return nil
+	}
+	r.stack = []span{{lo: lo, hi: from}}
 	for len(r.stack) > 0 {
 		if err := r.step(ctx); err != nil {
 			return err
@@ -162,28 +197,41 @@ func (r *round) run(ctx context.Context) error {
 	return r.fetch(ctx)
 }
 
-// openAbove reports whether an open range lies above a missing name.
-func (r *round) openAbove() bool {
-	if len(r.stack) == 0 {
-		return false
-	}
-	top := r.stack[len(r.stack)-1].hi
+// frontier is the bound from which all has been looked at and fetched.
+func (r *round) frontier() store.Bound {
+	at := r.top()
 	for _, n := range r.missing {
-		if store.Bound(n.Append(nil)) < top {
-			return true
-		}
+		at = max(at, store.Bound(n.Append(nil))+"\x00")
 	}
-	return false
+	return at
 }
 
-// step asks about the ranges on top.
+// top is where the open ranges end.
+func (r *round) top() store.Bound {
+	at := store.First
+	for _, sp := range r.stack {
+		at = max(at, sp.hi)
+	}
+	return at
+}
+
+// openAbove reports whether an open range lies above a missing name.
+func (r *round) openAbove() bool {
+	top := r.top()
+	return slices.ContainsFunc(r.missing, func(n store.Name) bool { return store.Bound(n.Append(nil)) < top })
+}
+
+// step asks about the ranges on top, the latest first: what does not fit into
+// the answer is the earliest of them.
 func (r *round) step(ctx context.Context) error {
 	n := min(len(r.stack), reconQueries)
 	spans := append([]span(nil), r.stack[len(r.stack)-n:]...)
+	slices.Reverse(spans)
 	r.stack = r.stack[:len(r.stack)-n]
 	c := reconcileCall{section: r.section, salt: r.salt}
+	rests := make([]span, n)
 	for i := range spans {
-		q, err := r.query(&spans[i])
+		q, err := r.query(&spans[i], &rests[i])
 		if err != nil {
 			return err
 		}
@@ -200,17 +248,19 @@ func (r *round) step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for i, sp := range spans {
+	for i, sp := range slices.Backward(spans) {
 		if i >= len(answers) {
 			r.stack = append(r.stack, sp)
-			continue
-		}
-		if err := r.take(sp, answers[i]); err != nil {
+		} else if err := r.take(sp, answers[i]); err != nil {
 			return err
+		} else {
+			r.credit -= 1 + len(answers[i].names)
 		}
-		r.credit -= 1 + len(answers[i].names)
+		if rests[i].lo < rests[i].hi {
+			r.stack = append(r.stack, rests[i])
+		}
 	}
-	if r.credit <= 0 {
+	if r.credit <= 0 || len(r.stack) > openMax {
 		return errUnproductive
 	}
 	return nil
@@ -218,7 +268,7 @@ func (r *round) step(ctx context.Context) error {
 
 // query asks about a range. One that has more names here than fit is cut short,
 // and its rest becomes a range of its own.
-func (r *round) query(sp *span) (query, error) {
+func (r *round) query(sp, rest *span) (query, error) {
 	budget := store.ScanRows
 	if !sp.list {
 		sums, err := r.p.s.cfg.Store.Sums(r.section, []store.Bound{sp.lo, sp.hi}, &budget)
@@ -239,7 +289,7 @@ func (r *round) query(sp *span) (query, error) {
 		return query{}, err
 	}
 	if upTo < sp.hi {
-		r.stack = append(r.stack, span{lo: upTo, hi: sp.hi})
+		*rest = span{lo: upTo, hi: sp.hi}
 		sp.hi = upTo
 	}
 	q.hi = sp.hi

@@ -532,3 +532,63 @@ func TestRefusalsHideNothing(t *testing.T) {
 		})
 	}
 }
+
+// TestDifferencesThatStay gives two members more envelopes with two expiries
+// than a round has credit for, as a writer can who talks to both at once, and
+// one of them another envelope below these.
+func TestDifferencesThatStay(t *testing.T) {
+	w := newWorld(t, 2)
+	has, lacks := w.nodes[0], w.nodes[1]
+	b := newBox(w)
+	w.client(has).open(b, mailbox.MaxOpenBytes)
+	lacks.round(has)
+	now := uint64(w.now().Unix())
+	twice := func(n *node, expiry uint64) {
+		var wg sync.WaitGroup
+		for k := range 256 {
+			wg.Go(func() {
+				for i := k; i < roundCredit+roundCredit/2; i += 256 {
+					bytes := binary.BigEndian.AppendUint64(nil, uint64(i))
+					e := &store.Envelope{Address: b.Address(), Digest: sha256.Sum256(bytes), Expiry: expiry + uint64(i)/16, Proof: []byte("proof"), Bytes: bytes}
+					if _, err := n.store.Put(context.Background(), e); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
+	twice(has, now+10*86400)
+	twice(lacks, now+11*86400)
+	wanted := envelopeOf(b.put(w, randomEnvelope(4096)))
+	if _, err := has.store.Put(context.Background(), wanted); err != nil {
+		t.Fatal(err)
+	}
+	p := lacks.swarm.peer(has.id)
+	if err := p.reconcile(context.Background(), true); !errors.Is(err, errUnproductive) {
+		t.Fatalf("%v, want a round that leads nowhere", err)
+	}
+	if err := p.reconcile(context.Background(), true); err != nil {
+		t.Fatal(err)
+	}
+	if !lacks.has(b, wanted.Digest) {
+		t.Error("what differs for good keeps away what could be got")
+	}
+}
+
+// TestFailedRoundsAreNotShared lets many wait for a round that fails: none of
+// them may take it for one that came to its end.
+func TestFailedRoundsAreNotShared(t *testing.T) {
+	w := newWorld(t, 5)
+	p := liar(t, w.nodes[0].swarm, func(opcode, []byte) []byte { return encodeAnswers(nil) })
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			if err := p.reconcile(context.Background(), false); !errors.Is(err, ErrProtocol) {
+				t.Errorf("%v, want %v", err, ErrProtocol)
+			}
+		})
+	}
+	wg.Wait()
+}

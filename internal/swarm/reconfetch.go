@@ -32,6 +32,7 @@ func (r *round) fetch(ctx context.Context) error {
 	for len(names) > 0 {
 		n := min(len(names), getRefs)
 		if err := r.get(ctx, names[:n]); err != nil {
+			r.missing = names
 			return err
 		}
 		names = names[n:]

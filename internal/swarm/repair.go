@@ -13,6 +13,7 @@ func (s *Swarm) followRepairs(ctx context.Context) {
 			return
 		}
 		s.metrics.repairs.Inc()
+		s.losses.Add(1)
 		for _, p := range s.view().peers {
 			p.reconciled.Store(false)
 			p.lookSoon()
