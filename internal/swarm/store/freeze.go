@@ -6,6 +6,9 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
+	"path"
+	"slices"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -21,11 +24,15 @@ type freezeFS struct {
 	vfs.FS
 	frozen chan struct{} // closed at the first failure
 
+	// mu guards all below.
 	mu    sync.Mutex
 	cause error
+	stuck map[string]bool // logs and tables that could not be removed
 }
 
-func newFreezeFS(fs vfs.FS) *freezeFS { return &freezeFS{FS: fs, frozen: make(chan struct{})} }
+func newFreezeFS(fs vfs.FS) *freezeFS {
+	return &freezeFS{FS: fs, frozen: make(chan struct{}), stuck: make(map[string]bool)}
+}
 
 func (f *freezeFS) err() error {
 	f.mu.Lock()
@@ -95,12 +102,39 @@ func (f *freezeFS) Rename(oldname, newname string) error {
 	return nil
 }
 
-// Remove may fail without harm: what stays is removed at the next opening.
+// Remove may fail without harm to what is kept. The engine tries once, so logs
+// and tables that stay are noted: they may hold what was deleted.
 func (f *freezeFS) Remove(name string) error {
 	if f.err() != nil {
 		return nil
 	}
-	return f.FS.Remove(name)
+	err := f.FS.Remove(name)
+	if ext := path.Ext(name); ext != ".log" && ext != ".sst" {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		delete(f.stuck, name)
+	} else {
+		f.stuck[name] = true
+	}
+	return err
+}
+
+// removeAgain removes what could not be removed. No file's number is used twice,
+// so none of them is in use again.
+func (f *freezeFS) removeAgain() error {
+	f.mu.Lock()
+	stuck := slices.Collect(maps.Keys(f.stuck))
+	f.mu.Unlock()
+	var errs []error
+	for _, name := range stuck {
+		if err := f.Remove(name); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (f *freezeFS) RemoveAll(name string) error {
