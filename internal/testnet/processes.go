@@ -142,7 +142,7 @@ func (p *Processes) Kill(i int) error {
 
 // Signal sends a signal to node i, unless it has ended.
 func (p *Processes) Signal(i int, sig os.Signal) error {
-	err := p.procs[i-1].cmd.Process.Signal(sig)
+	err := p.procs[i-1].signal(sig)
 	if errors.Is(err, os.ErrProcessDone) {
 		return nil
 	}
@@ -164,6 +164,24 @@ func (p *Processes) Restart(ctx context.Context, i int) (node.RunInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	return proc.ready(ctx)
+}
+
+// Add takes in a node that has joined the layout, as one that has ended: Restart
+// starts it. No other method may run meanwhile.
+func (p *Processes) Add(e Entry) {
+	ended := make(chan struct{})
+	close(ended)
+	p.procs = append(p.procs, &process{entry: e, done: ended})
+}
+
+// signal sends a signal to a process, or returns os.ErrProcessDone.
+func (p *process) signal(sig os.Signal) error {
+	select {
+	case <-p.done:
+		return os.ErrProcessDone
+	default:
+		return p.cmd.Process.Signal(sig)
+	}
 }
 
 // Wait blocks until ctx ends. A node that exits meanwhile is told to gone, once;
@@ -199,7 +217,7 @@ func (p *Processes) Wait(ctx context.Context, gone func(Entry, error)) {
 func (p *Processes) Close() error {
 	for _, proc := range p.procs {
 		// An error means that it has exited, which done tells as well.
-		_ = proc.cmd.Process.Signal(syscall.SIGTERM)
+		_ = proc.signal(syscall.SIGTERM)
 	}
 	timeout := time.NewTimer(stopTimeout)
 	defer timeout.Stop()
