@@ -40,7 +40,7 @@ func newChaos(o *options) *cobra.Command {
 	cmd.Flags().IntVar(&cfg.Accounts, "accounts", 4, "how many people write to one another")
 	cmd.Flags().Uint64Var(&cfg.Seed, "seed", 0, "of the schedule (default: a random one, which is printed)")
 	cmd.Flags().DurationVar(&cfg.Patience, "patience", 4*time.Minute, "how long to wait at most for what must come in the end")
-	cmd.Flags().BoolVar(&cfg.Brief, "brief", false, "leave out the times of puts, the accounts' mailboxes and the search through files")
+	cmd.Flags().BoolVar(&cfg.Brief, "brief", false, "leave out the times of puts, nodes that join and leave, the accounts' mailboxes and the search through files")
 	return cmd
 }
 

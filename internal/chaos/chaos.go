@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,8 +37,8 @@ type Config struct {
 	Nodes    int
 	Swarm    int // 0: the usual size
 	Accounts int // 0: 4
-	// Brief leaves out the figures of puts, the accounts' mailboxes and the search
-	// through files.
+	// Brief leaves out the figures of puts, nodes that join and leave, the
+	// accounts' mailboxes and the search through files.
 	Brief bool
 	// Patience bounds each wait for what must come; 0: 4 minutes.
 	Patience time.Duration
@@ -66,16 +65,18 @@ type world struct {
 	log      *slog.Logger
 	layout   *testnet.Layout
 	machines *machines
-	swarms   [][]int // the nodes of each
+	swarms   [][]int // the nodes of each, as they are outside of a storm
+	spares   []int   // nodes that have yet to join
 	exits    *exits
-	probers  []*prober // the first ones are one of each swarm
+	probers  []*prober // as many as there are swarms, or more
 	accounts []*account
 	ledger   *ledger
 
-	mu     sync.Mutex // guards what follows
-	faults map[Fault]int
-	errs   []error
-	lone   atomic.Int32 // times that a swarm lost its majority
+	mu      sync.Mutex // guards what follows
+	faults  map[Fault]int
+	errs    []error
+	changes Changes
+	lone    atomic.Int32 // times that a swarm lost its majority
 }
 
 // Run lets a network live through a schedule and reports what came of it. An
@@ -114,6 +115,11 @@ func (w *world) run(ctx context.Context, log io.Writer) (_ *Report, err error) {
 		endAll(w.accounts)
 		err = errors.Join(err, w.exits.Close())
 	}()
+	if !w.cfg.Brief {
+		if err := w.spare(); err != nil {
+			return nil, err
+		}
+	}
 	r := &Report{Seed: w.cfg.Seed, Nodes: w.cfg.Nodes, Swarms: len(w.swarms), Accounts: len(w.accounts), Seconds: w.cfg.Duration.Seconds()}
 	if !w.cfg.Brief {
 		w.note("putting while some members of a swarm are away")
@@ -125,6 +131,9 @@ func (w *world) run(ctx context.Context, log io.Writer) (_ *Report, err error) {
 	}
 	if err := w.storm(ctx); err != nil {
 		return nil, err
+	}
+	if !w.cfg.Brief {
+		r.Changes = &w.changes
 	}
 	w.judge(ctx, r)
 	if !w.cfg.Brief && ctx.Err() == nil {
@@ -146,19 +155,9 @@ func (w *world) populate(ctx context.Context, log io.Writer) (err error) {
 	if w.exits, err = newExits(w.layout); err != nil {
 		return err
 	}
-	bySwarm := make(map[directory.SwarmID][]int)
-	for i, e := range w.layout.Nodes {
-		bySwarm[e.Node.Swarm] = append(bySwarm[e.Node.Swarm], i+1)
-	}
-	for _, id := range slices.Sorted(maps.Keys(bySwarm)) {
-		w.swarms = append(w.swarms, bySwarm[id])
-	}
+	w.group()
 	for i := range probersASwarm * len(w.swarms) {
-		var members []identity.NodeID
-		for _, n := range w.swarms[i%len(w.swarms)] {
-			members = append(members, w.id(n))
-		}
-		w.probers = append(w.probers, newProber(w.exits, members, w.cfg.Seed+uint64(i)))
+		w.probers = append(w.probers, newProber(w.exits, i, w.cfg.Seed+uint64(i)))
 	}
 	w.note("making %d accounts that know one another", w.cfg.Accounts)
 	start, cancel := context.WithTimeout(ctx, w.cfg.patience())
@@ -168,6 +167,20 @@ func (w *world) populate(ctx context.Context, log io.Writer) (err error) {
 		err = errors.Join(err, w.exits.Close())
 	}
 	return err
+}
+
+// group notes who is in each swarm now.
+func (w *world) group() {
+	d := w.exits.dir.Current()
+	w.swarms = nil
+	for _, id := range d.Swarms() {
+		var members []int
+		for _, n := range d.Swarm(id) {
+			members = append(members, w.number(n.ID))
+		}
+		slices.Sort(members)
+		w.swarms = append(w.swarms, members)
+	}
 }
 
 // storm plays the schedule while everybody sends, and mends everything after it.
@@ -191,11 +204,13 @@ func (w *world) storm(ctx context.Context) error {
 		work.Go(func() { w.fail(p.run(talk)) })
 	}
 	work.Go(func() { w.tell(talk) })
+	work.Go(func() { w.fail(w.succeed(ctx)) })
 	began := time.Now()
 	for _, s := range steps {
 		work.Go(func() { w.play(ctx, began, s) })
 	}
 	work.Wait()
+	w.group()
 	return errors.Join(w.machines.heal(ctx), ctx.Err())
 }
 

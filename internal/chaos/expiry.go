@@ -101,15 +101,15 @@ func (w *world) expiry(ctx context.Context) (e Expiry, err error) {
 // release puts a swarm's canaries, each into the same mailbox.
 func (w *world) release(ctx context.Context, swarm int, n *needles) ([]*canary, error) {
 	p := w.probers[swarm]
-	b, err := w.exits.newBox(p.members[0])
+	b, err := w.exits.newBox(w.exits.swarm(swarm))
 	if err != nil {
 		return nil, err
 	}
-	m := p.conns[p.members[0]]
+	m := p.conn(w.id(w.swarms[swarm][0]))
 	if err := m.open(ctx, b); err != nil {
 		return nil, fmt.Errorf("chaos: opening a mailbox in a healthy swarm: %w", err)
 	}
-	at := &probed{box: b, members: p.members}
+	at := &probed{box: b}
 	p.boxes = []*probed{at}
 	var out []*canary
 	for i := range canaries {
@@ -143,7 +143,7 @@ func (w *world) takeBack(ctx context.Context, swarm int) error {
 		}
 	}
 	expiry := uint64(time.Now().Add(envelopeLife).Unix())
-	if err := p.conns[p.members[0]].delete(ctx, at.box, digests, expiry); err != nil {
+	if err := p.conn(w.id(w.swarms[swarm][0])).delete(ctx, at.box, digests, expiry); err != nil {
 		return fmt.Errorf("chaos: deleting in a healthy swarm: %w", err)
 	}
 	if found := p.audit(ctx); len(found) > 0 {

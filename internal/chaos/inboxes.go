@@ -54,7 +54,7 @@ func (w *world) inboxes(ctx context.Context) (in Inboxes, err error) {
 
 // leftovers counts what members hold of a mailbox.
 func (w *world) leftovers(ctx context.Context, b *box) (n int, err error) {
-	for _, node := range w.exits.dir.Swarm(w.exits.dir.SwarmIDOf(b.Address())) {
+	for _, node := range w.exits.keepers(b) {
 		m := &member{x: w.exits, id: node.ID}
 		ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 		held, failed := m.read(ask, b)

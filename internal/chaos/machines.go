@@ -29,11 +29,12 @@ type machines struct {
 type machine struct {
 	turn sync.Mutex // held while it has a fault other than a wrong clock
 
-	mu    sync.Mutex // guards what follows, and the process
-	state faults.State
-	down  bool // killed, and not to be started again yet
-	full  bool // its disk was full since the process started
-	fell  []string
+	mu     sync.Mutex // guards what follows, and the process
+	state  faults.State
+	down   bool // killed, and not to be started again yet
+	absent bool // it has yet to join
+	full   bool // its disk was full since the process started
+	fell   []string
 }
 
 func newMachines(l *testnet.Layout, procs *testnet.Processes, log *slog.Logger) *machines {
@@ -42,6 +43,17 @@ func newMachines(l *testnet.Layout, procs *testnet.Processes, log *slog.Logger) 
 		m.all = append(m.all, new(machine))
 	}
 	return m
+}
+
+// grow takes in a node that does not run yet; restart starts it.
+func (m *machines) grow() (n int, err error) {
+	e, err := m.layout.Grow()
+	if err != nil {
+		return 0, err
+	}
+	m.procs.Add(e)
+	m.all = append(m.all, &machine{down: true, absent: true})
+	return len(m.all), nil
 }
 
 // shake changes what lies beneath node n.
@@ -81,7 +93,7 @@ func (m *machines) restart(ctx context.Context, n int) error {
 	a := m.all[n-1]
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.down, a.full = false, a.state.DiskFull
+	a.down, a.absent, a.full = false, false, a.state.DiskFull
 	_, err := m.procs.Restart(ctx, n)
 	return err
 }
@@ -154,7 +166,7 @@ func (m *machines) heal(ctx context.Context) error {
 		n := i + 1
 		errs = append(errs, m.shake(n, func(s *faults.State) { *s = faults.State{} }), m.resume(n))
 		a.mu.Lock()
-		down := a.down
+		down := a.down && !a.absent
 		a.mu.Unlock()
 		if down {
 			errs = append(errs, m.restart(ctx, n))

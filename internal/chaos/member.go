@@ -26,7 +26,7 @@ var errAnswer = errors.New("chaos: a member's answer is not one to the question"
 // exits speak to members as the last relay of a circuit does. They have the
 // identities of two nodes, so that each member has another one to hear from.
 type exits struct {
-	dir *directory.Directory
+	dir *directory.Live
 	one [2]*link.Endpoint
 	ids [2]identity.NodeID
 }
@@ -36,7 +36,7 @@ func newExits(l *testnet.Layout) (*exits, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &exits{dir: dir}
+	x := &exits{dir: directory.NewLive(dir, time.Now)}
 	for i := range x.one {
 		keys, err := node.ReadKeys(l.Nodes[i].Dir)
 		if err != nil {
@@ -47,7 +47,7 @@ func newExits(l *testnet.Layout) (*exits, error) {
 			return nil, errors.Join(err, x.Close())
 		}
 		x.ids[i] = keys.ID()
-		if x.one[i], err = link.NewEndpoint(conn, link.Config{Identity: keys.Identity, Directory: directory.Fixed(dir)}); err != nil {
+		if x.one[i], err = link.NewEndpoint(conn, link.Config{Identity: keys.Identity, Directory: x.dir}); err != nil {
 			return nil, errors.Join(err, x.Close())
 		}
 	}
@@ -67,7 +67,7 @@ func (x *exits) Close() error {
 
 // OpenStream implements swarm.PeerDialer.
 func (x *exits) OpenStream(ctx context.Context, id identity.NodeID) (io.ReadWriteCloser, error) {
-	n, ok := x.dir.Node(id)
+	n, ok := directory.Listed(x.dir, id)
 	if !ok {
 		return nil, directory.ErrUnknownNode
 	}
@@ -180,8 +180,8 @@ const (
 	fetchLimit   = 256
 )
 
-// newBox makes a mailbox that the swarm of a member keeps.
-func (x *exits) newBox(member identity.NodeID) (*box, error) {
+// newBox makes a mailbox that a swarm keeps now.
+func (x *exits) newBox(swarm directory.SwarmID) (*box, error) {
 	for {
 		owner, err := suite.NewSigningKey(rand.Reader)
 		if err != nil {
@@ -195,7 +195,7 @@ func (x *exits) newBox(member identity.NodeID) (*box, error) {
 			Kind: mailbox.KindConversation, Period: uint64(identity.PeriodAt(time.Now())),
 			Owner: owner.Public(), Shared: shared.Public(),
 		}}
-		if x.dir.InSwarmOf(member, b.Address()) {
+		if x.dir.Current().SwarmIDOf(b.Address()) == swarm {
 			return b, nil
 		}
 	}
@@ -239,19 +239,40 @@ func (m *member) put(ctx context.Context, b *box, envelope []byte, expiry uint64
 	signers := make(map[identity.NodeID]bool)
 	for i := range stored.Receipts {
 		r := &stored.Receipts[i]
-		if r.Confirms(b.Address(), digest, expiry) == nil && m.x.dir.InSwarmOf(r.Node, b.Address()) {
+		if r.Confirms(b.Address(), digest, expiry) == nil {
 			signers[r.Node] = true
 		}
 	}
-	if len(signers) <= len(m.x.dir.Swarm(m.swarm()))/2 {
+	if !m.x.majority(b, signers) {
 		return errAnswer
 	}
 	return nil
 }
 
-func (m *member) swarm() directory.SwarmID {
-	n, _ := m.x.dir.Node(m.id) // its id is from there
-	return n.Swarm
+// majority reports whether most keepers of a mailbox have signed, of the present
+// ones or of those of a past directory, by which a member may yet go.
+func (x *exits) majority(b *box, signers map[identity.NodeID]bool) bool {
+	for _, d := range append(x.dir.Past(), x.dir.Current()) {
+		keepers, signed := d.SwarmOf(b.Address()), 0
+		for _, n := range keepers {
+			if signers[n.ID] {
+				signed++
+			}
+		}
+		if signed > len(keepers)/2 {
+			return true
+		}
+	}
+	return false
+}
+
+// keepers are who keeps a mailbox now.
+func (x *exits) keepers(b *box) []directory.Node { return x.dir.Current().SwarmOf(b.Address()) }
+
+// swarm is the n-th of all swarms there are now, over and over.
+func (x *exits) swarm(n int) directory.SwarmID {
+	all := x.dir.Current().Swarms()
+	return all[n%len(all)]
 }
 
 // delete takes envelopes out as the owner.

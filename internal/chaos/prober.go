@@ -50,13 +50,13 @@ func (e *envelope) bytes() []byte {
 	return b
 }
 
-// prober puts into mailboxes of its own directly at the members of one swarm,
-// and takes out again, whatever happens to them.
+// prober puts into mailboxes of its own directly at their keepers, and takes out
+// again, whatever happens to them.
 type prober struct {
-	members []identity.NodeID
-	x       *exits
-	rand    *rand.Rand
-	conns   map[identity.NodeID]*member
+	n     int // it opens mailboxes at the n-th swarm
+	x     *exits
+	rand  *rand.Rand
+	conns map[identity.NodeID]*member
 
 	mu    sync.Mutex // guards what follows, but for what the one goroutine reads
 	boxes []*probed
@@ -67,16 +67,11 @@ type prober struct {
 // probed is a mailbox of a prober's, with all that was ever put into it.
 type probed struct {
 	*box
-	members   []identity.NodeID
 	envelopes []*envelope
 }
 
-func newProber(x *exits, members []identity.NodeID, seed uint64) *prober {
-	p := &prober{members: members, x: x, rand: rand.New(rand.NewPCG(seed, 1)), conns: make(map[identity.NodeID]*member)}
-	for _, id := range members {
-		p.conns[id] = &member{x: x, id: id}
-	}
-	return p
+func newProber(x *exits, n int, seed uint64) *prober {
+	return &prober{n: n, x: x, rand: rand.New(rand.NewPCG(seed, 1)), conns: make(map[identity.NodeID]*member)}
 }
 
 // run probes until ctx ends.
@@ -124,21 +119,33 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// any returns a member, whatever state it is in.
-func (p *prober) any() *member { return p.conns[p.members[p.rand.IntN(len(p.members))]] }
+func (p *prober) conn(id identity.NodeID) *member {
+	m := p.conns[id]
+	if m == nil {
+		m = &member{x: p.x, id: id}
+		p.conns[id] = m
+	}
+	return m
+}
+
+// any returns a keeper of a mailbox, whatever state it is in.
+func (p *prober) any(b *box) *member {
+	keepers := p.x.keepers(b)
+	return p.conn(keepers[p.rand.IntN(len(keepers))].ID)
+}
 
 // open opens a new mailbox, or returns nil if the member that it asked did not.
 func (p *prober) open(ctx context.Context) (*probed, error) {
-	b, err := p.x.newBox(p.members[0])
+	b, err := p.x.newBox(p.x.swarm(p.n))
 	if err != nil {
 		return nil, err
 	}
 	ask, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	if p.any().open(ask, b) != nil {
+	if p.any(b).open(ask, b) != nil {
 		return nil, nil // a refusal is what this is about
 	}
-	out := &probed{box: b, members: p.members}
+	out := &probed{box: b}
 	p.mu.Lock()
 	p.boxes = append(p.boxes, out)
 	p.mu.Unlock()
@@ -169,7 +176,7 @@ func (p *prober) put(ctx context.Context, at *probed, e *envelope) {
 	bytes := e.bytes()
 	for range putTries {
 		ask, cancel := context.WithTimeout(ctx, askTimeout)
-		err := p.any().put(ask, at.box, bytes, e.expiry)
+		err := p.any(at.box).put(ask, at.box, bytes, e.expiry)
 		cancel()
 		p.mu.Lock()
 		switch {
@@ -204,7 +211,7 @@ func (p *prober) delete(ctx context.Context, at *probed) {
 	}
 	ask, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	err := p.any().delete(ask, at.box, digests, expiry)
+	err := p.any(at.box).delete(ask, at.box, digests, expiry)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, e := range some {
@@ -270,9 +277,10 @@ func (p *prober) audit(ctx context.Context) map[identity.NodeID]auditFault {
 
 func (p *prober) auditBox(ctx context.Context, b *probed, found map[identity.NodeID]auditFault) bool {
 	clean := true
-	for _, id := range b.members {
+	for _, n := range p.x.keepers(b.box) {
+		id := n.ID
 		ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
-		held, err := p.conns[id].read(ask, b.box)
+		held, err := p.conn(id).read(ask, b.box)
 		cancel()
 		f := auditFault{err: err}
 		if err == nil {

@@ -31,7 +31,7 @@ func (w *world) quorum(ctx context.Context) (q Quorum, err error) {
 	q.Members, q.Away = len(members), (len(members)-1)/2
 	gone, stay := members[:q.Away], members[q.Away:]
 	var box *box
-	if box, err = w.exits.newBox(w.id(stay[0])); err != nil {
+	if box, err = w.exits.newBox(w.exits.swarm(0)); err != nil {
 		return q, err
 	}
 	var conns []*member

@@ -19,6 +19,7 @@ type Report struct {
 	// SettledAfter is how many seconds everything took to be as it must be.
 	SettledAfter float64  `json:"settled_after_s"`
 	Inboxes      *Inboxes `json:"inboxes,omitempty"`
+	Changes      *Changes `json:"changes,omitempty"`
 	Quorum       *Quorum  `json:"quorum,omitempty"`
 	Expiry       *Expiry  `json:"expiry,omitempty"`
 	Problems     []string `json:"problems,omitempty"`
@@ -75,6 +76,10 @@ func (r *Report) String() string {
 		faults = append(faults, fmt.Sprintf("%s %d", f, r.Faults[f]))
 	}
 	line("faults", "%d: %s; %d times a swarm without a majority", total, strings.Join(faults, ", "), r.Majorities)
+	if c := r.Changes; c != nil {
+		line("nodes", "%d joined, %d left and %d changed swarms, in %d directories; %d swarms made, %d dissolved",
+			c.Joined, c.Left, c.Moved, c.Directories, c.Created, c.Dissolved)
+	}
 	line("settled", "after %.1f s", r.SettledAfter)
 	if q := r.Quorum; q != nil {
 		line("put p95", "%.1f ms; with %d of %d members killed %.1f ms (× %.2f), stopped %.1f ms (× %.2f)",
