@@ -27,7 +27,7 @@ type Page struct {
 }
 
 // Fetch returns the envelopes of a mailbox after sequence since, if that was
-// counted in generation, else all: at most items of them, and no more than
+// counted in generation and has been given, else all: at most items of them, and no more than
 // bytes together, but always one. It returns ErrNotOpen for a mailbox that is
 // not here.
 func (s *Store) Fetch(a Address, generation, since uint64, items, bytes int) (_ Page, err error) {
@@ -40,8 +40,8 @@ func (s *Store) Fetch(a Address, generation, since uint64, items, bytes int) (_ 
 	if err != nil {
 		return Page{}, err
 	}
-	if generation != m.generation {
-		since = 0
+	if generation != m.generation || since >= m.nextSeq {
+		since = 0 // a place of another store, or of a life that this one knows nothing of
 	}
 	p := Page{Generation: m.generation, Next: since}
 	return p, s.fill(&p, a, min(items, maxPageItems), min(bytes, maxPageBytes))

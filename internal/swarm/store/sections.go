@@ -336,11 +336,12 @@ func (s *Store) Names(section uint16, lo, hi Bound, budget *int, visit func(Name
 		return lo, err
 	}
 	defer s.leave()
-	s.summaries.mu.Lock()
-	of := s.summaries.of
-	s.summaries.mu.Unlock()
-	if of == nil {
-		return lo, ErrNotReady
+	places, of, err := s.summaries.places(section, []Bound{First, End})
+	if err != nil {
+		return lo, err
+	}
+	if last := places[1]; last.before.Count == 0 && !last.some {
+		return hi, nil // nothing here is of that section: no reason to read on
 	}
 	return s.summaries.scan(s.db, section, of, lo, hi, budget, func(name []byte) bool {
 		return visit(ReadName(wire.NewReader(name)))

@@ -239,3 +239,26 @@ func BenchmarkOpenMillion(b *testing.B) {
 }
 
 func oneSection(Address) uint16 { return 0 }
+
+// TestAskingForNothing asks for the names of sections that the store has nothing
+// of, which anybody can do at no cost to themselves.
+func TestAskingForNothing(t *testing.T) {
+	s := open(t, vfs.NewCrashableMem())
+	ctx, a := context.Background(), address(1)
+	grant(t, s, a, 1<<20)
+	put(t, s, envelope(a, 1, 4096, farExpiry))
+	nobody := func(Name) bool { t.Error("a name of another section"); return true }
+	budget := ScanRows
+	if _, err := s.Names(7, First, End, &budget, nobody); !errors.Is(err, ErrNotReady) {
+		t.Errorf("without summaries: %v", err)
+	}
+	if err := s.Resection(ctx, oneSection); err != nil {
+		t.Fatal(err)
+	}
+	if upTo, err := s.Names(7, First, End, &budget, nobody); err != nil || upTo != End {
+		t.Errorf("%q, %v", upTo, err)
+	}
+	if budget != ScanRows {
+		t.Errorf("read %d rows", ScanRows-budget)
+	}
+}
