@@ -94,15 +94,20 @@ func newID(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "id",
 		Short: "Print the account's ID",
-		Args:  cobra.NoArgs,
+		Long: "Prints the account's ID, and as a note the key of its network: people who cannot reach one\n" +
+			"another compare these keys. One who was given another network's file has another key.",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.withSession(cmd.Context(), func(_ context.Context, s session) error {
 				if qr && !o.json {
 					qrterminal.GenerateHalfBlock(s.ID(), qrterminal.M, o.out)
 				}
+				n := s.Network()
+				o.note("The network is %s, with %d nodes and the key %s.", printable(n.Name), n.Nodes, n.Key)
 				return o.print(struct {
-					ID string `json:"id"`
-				}{s.ID()}, s.ID())
+					ID      string             `json:"id"`
+					Network client.NetworkInfo `json:"network"`
+				}{s.ID(), s.Network()}, s.ID())
 			})
 		},
 	}

@@ -20,6 +20,7 @@ const closeTimeout = 15 * time.Second
 // daemon, or alone. *client.Client and *api.Remote are the two.
 type session interface {
 	ID() string
+	Network() client.NetworkInfo
 	Message(ctx context.Context, id string) (client.Message, error)
 	Send(ctx context.Context, peer, text string) (client.Message, error)
 	Take(ctx context.Context) ([]client.Message, error)

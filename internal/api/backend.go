@@ -24,6 +24,7 @@ type Client interface {
 	ID() string
 	Name() string
 	SetName(ctx context.Context, name string) error
+	Network() client.NetworkInfo
 
 	Chats(ctx context.Context) ([]client.Chat, error)
 	Requests(ctx context.Context) ([]client.Chat, error)

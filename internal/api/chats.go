@@ -10,12 +10,13 @@ import (
 
 // Me is the answer of GET /me.
 type Me struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
+	ID      string             `json:"id"`
+	Name    string             `json:"name"`
+	Network client.NetworkInfo `json:"network"`
 }
 
 func me(c Client, _ http.ResponseWriter, _ *http.Request) (any, error) {
-	return Me{c.ID(), c.Name()}, nil
+	return Me{c.ID(), c.Name(), c.Network()}, nil
 }
 
 func rename(c Client, w http.ResponseWriter, r *http.Request) (any, error) {
@@ -29,7 +30,7 @@ func rename(c Client, w http.ResponseWriter, r *http.Request) (any, error) {
 	if err := c.SetName(r.Context(), b.Name); err != nil {
 		return nil, err
 	}
-	return Me{c.ID(), c.Name()}, nil
+	return Me{c.ID(), c.Name(), c.Network()}, nil
 }
 
 func chats(c Client, _ http.ResponseWriter, r *http.Request) (any, error) {

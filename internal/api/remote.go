@@ -71,6 +71,9 @@ func (r *Remote) Close() { r.http.CloseIdleConnections() }
 // ID returns the account ID.
 func (r *Remote) ID() string { return r.me.ID }
 
+// Network returns the account's network as it was when dialled.
+func (r *Remote) Network() client.NetworkInfo { return r.me.Network }
+
 // Name returns the account's name when it was dialled.
 func (r *Remote) Name() string { return r.me.Name }
 

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/hex"
 	"io"
 	"log/slog"
 	"sync"
@@ -189,6 +190,22 @@ func (c *Client) stop() {
 	c.mu.Unlock()
 	c.wg.Wait()
 	c.hub.close()
+}
+
+// NetworkInfo says which network an account is in, and which of its directories
+// is in use. People who compare it compare the key.
+type NetworkInfo struct {
+	Name   string `json:"name"`
+	Key    string `json:"key"` // in hex
+	Serial uint64 `json:"serial"`
+	Nodes  int    `json:"nodes"`
+}
+
+// Network returns the account's network as the directory in use has it.
+func (c *Client) Network() NetworkInfo {
+	d := c.dir.Current()
+	key := d.NetworkKey()
+	return NetworkInfo{d.Name(), hex.EncodeToString(key[:]), d.Serial(), d.Len()}
 }
 
 // ID returns the account ID to show around.

@@ -39,6 +39,11 @@ type chat struct {
 // ID implements api.Client.
 func (c *Client) ID() string { return c.id }
 
+// Network implements api.Client.
+func (c *Client) Network() client.NetworkInfo {
+	return client.NetworkInfo{Name: "demo", Key: strings.Repeat("5e", 32), Nodes: 15}
+}
+
 // Name implements api.Client.
 func (c *Client) Name() string {
 	c.net.mu.Lock()
