@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -28,10 +30,15 @@ func newTestnet(o *options) *cobra.Command {
 		Short: "Start the network and keep it until interrupted",
 		Long: "Starts the nodes at 127.1.0.1, 127.2.0.1, … and writes DIR/" + testnet.NetworkFile + " with every node's\n" +
 			"ID, address, process ID and folder. Prints \"ready\" when messages can flow. A network\n" +
-			"that DIR holds already is started again.",
+			"that DIR holds already is started again, with the nodes that it has by now: one that\n" +
+			"joins (sotto network) has DIR/node-N as its folder and 127.N.0.1 as its address.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return o.testnetUp(cmd.Context(), dir, nodes, swarm)
+			layout, err := prepareTestnet(dir, nodes, swarm, cmd.Flags().Changed("nodes"))
+			if err != nil {
+				return err
+			}
+			return o.testnetUp(cmd.Context(), layout)
 		},
 	}
 	up.Flags().StringVar(&dir, "dir", "", "the network's `DIR`")
@@ -61,15 +68,24 @@ func checkNodes(nodes int) error {
 		nodes, directory.MinLocal, directory.MaxLocal)
 }
 
-func (o *options) testnetUp(ctx context.Context, dir string, nodes, swarm int) error {
+// prepareTestnet makes a network of so many nodes in dir, or finds the one there,
+// which need not have as many unless somebody asked for that number.
+func prepareTestnet(dir string, nodes, swarm int, asked bool) (*testnet.Layout, error) {
+	l, err := testnet.Open(dir)
+	if err == nil && !asked {
+		return l, checkNodes(len(l.Nodes))
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	if err := checkNodes(nodes); err != nil {
-		return err
+		return nil, err
 	}
+	return testnet.Prepare(dir, nodes, swarm)
+}
+
+func (o *options) testnetUp(ctx context.Context, layout *testnet.Layout) error {
 	program, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	layout, err := testnet.Prepare(dir, nodes, swarm)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@
 package testnet
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"sotto/internal/directory"
@@ -36,7 +38,7 @@ const portTries = 20
 type Layout struct {
 	Dir     string
 	Network *directory.Network
-	Nodes   []Entry // node N at index N-1
+	Nodes   []Entry // in the order of their numbers; at first, node N at index N-1
 }
 
 // Entry is one node of a layout.
@@ -55,7 +57,7 @@ func Prepare(dir string, nodes, swarm int) (*Layout, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := open(dir)
+	l, err := Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return create(dir, nodes, swarm)
 	}
@@ -68,7 +70,14 @@ func Prepare(dir string, nodes, swarm int) (*Layout, error) {
 	return l, nil
 }
 
-func open(dir string) (*Layout, error) {
+// Open finds the network in dir as its file has it now, which `sotto network`
+// may have changed: node N of those that it lists is at 127.N.0.1, and its folder
+// is node-N. Where there is none, the error wraps fs.ErrNotExist.
+func Open(dir string) (*Layout, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
 	b, err := os.ReadFile(filepath.Join(dir, NetworkFile))
 	if err != nil {
 		return nil, err
@@ -77,19 +86,52 @@ func open(dir string) (*Layout, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Layout{Dir: dir, Network: network, Nodes: make([]Entry, len(network.Document.Nodes))}
-	for _, n := range network.Document.Nodes {
-		i := number(n)
-		if i < 1 || i > len(l.Nodes) || l.Nodes[i-1].Dir != "" {
+	l := &Layout{Dir: dir, Network: network}
+	nodes := slices.Clone(network.Document.Nodes)
+	slices.SortFunc(nodes, func(a, b directory.Node) int { return cmp.Compare(number(a), number(b)) })
+	for i, n := range nodes {
+		if number(n) < 1 || i > 0 && number(n) == number(nodes[i-1]) || n.Addr.Addr() != address(number(n)) {
 			return nil, fmt.Errorf("testnet: %s is not a local network's: node at %v", NetworkFile, n.Addr)
 		}
-		l.Nodes[i-1] = Entry{Node: n, Dir: nodeDir(dir, i)}
+		l.Nodes = append(l.Nodes, Entry{Node: n, Dir: nodeDir(dir, number(n))})
 	}
 	return l, nil
 }
 
+// give puts the network's file into the folders of nodes that have an older one,
+// or none because they have just joined.
+func (l *Layout) give() error {
+	signed, err := (&directory.Network{Document: l.Network.Document, Key: l.Network.Key, Signature: l.Network.Signature}).Encode()
+	if err != nil {
+		return err
+	}
+	for _, e := range l.Nodes {
+		path := filepath.Join(e.Dir, NetworkFile)
+		b, err := os.ReadFile(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err == nil {
+			has, err := directory.ParseNetwork(b)
+			if err != nil {
+				return fmt.Errorf("testnet: %s: %w", path, err)
+			}
+			if has.Document.Serial >= l.Network.Document.Serial {
+				continue
+			}
+		}
+		if err := node.ReplaceFile(path, signed); err != nil {
+			return fmt.Errorf("testnet: the node at %v has no folder %s (sotto node init makes it): %w", e.Node.Addr.Addr(), e.Dir, err)
+		}
+	}
+	return nil
+}
+
 // number returns N of the node at 127.N.0.1.
 func number(n directory.Node) int { return int(n.Addr.Addr().As16()[13]) }
+
+// address returns the address of node N.
+func address(i int) netip.Addr { return netip.AddrFrom4([4]byte{127, byte(i), 0, 1}) }
 
 func nodeDir(dir string, i int) string { return filepath.Join(dir, fmt.Sprintf("node-%02d", i)) }
 
@@ -163,7 +205,7 @@ func tryPort(nodes int) (port uint16, err error) {
 		}
 	}()
 	for i := 1; i <= nodes; i++ {
-		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, byte(i), 0, 1}), port)
+		addr := netip.AddrPortFrom(address(i), port)
 		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
 		if err != nil {
 			return 0, err

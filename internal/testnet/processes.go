@@ -55,6 +55,9 @@ func Up(ctx context.Context, l *Layout, program string, flags ...string) (*Proce
 			return nil, fmt.Errorf("testnet: the network in %s runs already (process %d is its %s): stop that one first", l.Dir, info.PID, filepath.Base(e.Dir))
 		}
 	}
+	if err := l.give(); err != nil {
+		return nil, err
+	}
 	p := &Processes{layout: l, program: program, flags: flags}
 	for _, e := range l.Nodes {
 		proc, err := startProcess(e, program, flags)
