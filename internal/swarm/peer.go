@@ -45,6 +45,7 @@ type peer struct {
 	lookNow    chan struct{} // compare with it now
 	reconciled atomic.Bool   // it was compared with to the end since the start
 	comparing  chan struct{} // holds a token during a round, and guards left and shared
+	hurry      chan struct{} // a client waits for a round
 	left       leftAt
 	shared     bool          // the last round looked at everything
 	rounds     atomic.Uint64 // how many have begun
@@ -91,6 +92,7 @@ func newPeer(s *Swarm, id identity.NodeID, member bool) *peer {
 		wake:      make(chan struct{}, 1),
 		lookNow:   make(chan struct{}, 1),
 		comparing: make(chan struct{}, 1),
+		hurry:     make(chan struct{}, 1),
 		hand:      make(chan struct{}, 1),
 	}
 }

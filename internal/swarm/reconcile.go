@@ -80,6 +80,9 @@ func (p *peer) reconcileLoop(ctx context.Context) {
 // patient round, for which nobody waits, goes on where the last one was left.
 func (p *peer) reconcile(ctx context.Context, patient bool) error {
 	seen := p.rounds.Load()
+	if !patient {
+		signal(p.hurry)
+	}
 	select {
 	case p.comparing <- struct{}{}:
 		defer func() { <-p.comparing }()

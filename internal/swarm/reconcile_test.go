@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -591,4 +592,37 @@ func TestFailedRoundsAreNotShared(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestRoundsHurryForClients: while members hand over what was missed, rounds
+// wait, but not when a client's request waits for one of them.
+func TestRoundsHurryForClients(t *testing.T) {
+	w := newWorld(t, 5)
+	s := w.nodes[0].swarm
+	s.offered.Store(math.MaxInt64) // hints come without end
+	put := newBox(w).put(w, randomEnvelope(4096))
+	x, _ := recordOf(put)
+	listed := make(chan struct{}, 16)
+	p := liar(t, s, func(op opcode, body []byte) []byte {
+		if op == opGet {
+			return encodeRecords([][]byte{nil})
+		}
+		c, _ := parseReconcileCall(body)
+		if q := c.queries[0]; q.mode == queryList {
+			listed <- struct{}{}
+			return encodeAnswers([]answer{{kind: answerNames, upTo: q.hi, names: []store.Name{{Expiry: put.Expiry, Kind: x.kind, Address: x.address, Ref: x.ref}}}})
+		}
+		return encodeAnswers([]answer{{kind: answerParts, parts: []part{{hi: c.queries[0].hi, count: 1}}}})
+	})
+	began := time.Now()
+	patient := make(chan error, 1)
+	go func() { patient <- p.reconcile(context.Background(), true) }()
+	<-listed
+	err := p.reconcile(context.Background(), false)
+	if err = errors.Join(err, <-patient); err != nil {
+		t.Fatal(err)
+	}
+	if waited := time.Since(began); waited >= inFlight*inFlightMax {
+		t.Errorf("waited %v behind a patient round", waited)
+	}
 }

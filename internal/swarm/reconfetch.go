@@ -40,11 +40,19 @@ func (r *round) fetch(ctx context.Context) error {
 	return nil
 }
 
-// await gives what is on its way, or being handed over, the time to come.
+// await gives what is on its way, or being handed over, the time to come, unless
+// somebody waits for a round.
 func (r *round) await(ctx context.Context) error {
 	for range inFlightMax {
 		began := time.Now()
-		if !sleep(ctx, inFlight) {
+		t := time.NewTimer(inFlight)
+		select {
+		case <-t.C:
+		case <-r.p.hurry:
+			t.Stop()
+			return nil
+		case <-ctx.Done():
+			t.Stop()
 			return ctx.Err()
 		}
 		if r.p.s.offered.Load() < began.UnixNano() {
