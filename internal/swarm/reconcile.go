@@ -149,7 +149,7 @@ func (p *peer) reconcileSection(ctx context.Context, section uint16, patient boo
 	}
 	err := r.run(own, from)
 	if err != nil && own.Err() != nil && ctx.Err() == nil {
-		return from, errUnproductive // it took too long
+		err = errUnproductive // it took too long
 	}
 	if errors.Is(err, errUnproductive) {
 		return min(r.frontier(), from), err
@@ -230,7 +230,6 @@ func (r *round) step(ctx context.Context) error {
 	n := min(len(r.stack), reconQueries)
 	spans := append([]span(nil), r.stack[len(r.stack)-n:]...)
 	slices.Reverse(spans)
-	r.stack = r.stack[:len(r.stack)-n]
 	c := reconcileCall{section: r.section, salt: r.salt}
 	rests := make([]span, n)
 	for i := range spans {
@@ -244,6 +243,7 @@ func (r *round) step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.stack = r.stack[:len(r.stack)-n]
 	answers, err := parseAnswers(reply)
 	if err == nil && (len(answers) == 0 || len(answers) > len(spans)) {
 		err = protocol("answers to other queries", ErrProtocol)

@@ -548,7 +548,7 @@ func TestDifferencesThatStay(t *testing.T) {
 		var wg sync.WaitGroup
 		for k := range 256 {
 			wg.Go(func() {
-				for i := k; i < roundCredit+roundCredit/2; i += 256 {
+				for i := k; i < roundCredit+roundCredit/8; i += 256 {
 					bytes := binary.BigEndian.AppendUint64(nil, uint64(i))
 					e := &store.Envelope{Address: b.Address(), Digest: sha256.Sum256(bytes), Expiry: expiry + uint64(i)/16, Proof: []byte("proof"), Bytes: bytes}
 					if _, err := n.store.Put(context.Background(), e); err != nil {
@@ -567,11 +567,15 @@ func TestDifferencesThatStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := lacks.swarm.peer(has.id)
-	if err := p.reconcile(context.Background(), true); !errors.Is(err, errUnproductive) {
-		t.Fatalf("%v, want a round that leads nowhere", err)
+	rounds := 0
+	for err := errUnproductive; err != nil; rounds++ {
+		// Each goes on where the last one was left, however far that came.
+		if err = p.reconcile(context.Background(), true); err != nil && !errors.Is(err, errUnproductive) {
+			t.Fatal(err)
+		}
 	}
-	if err := p.reconcile(context.Background(), true); err != nil {
-		t.Fatal(err)
+	if rounds == 1 {
+		t.Error("one round had credit for everything: this tests nothing")
 	}
 	if !lacks.has(b, wanted.Digest) {
 		t.Error("what differs for good keeps away what could be got")
