@@ -107,6 +107,19 @@ func (x level) enough(got known, excepted []identity.NodeID) bool {
 	return true
 }
 
+// found reports whether so many of the present keepers are known that nothing
+// which a majority of them acknowledged, the one that lost its part among them,
+// can be with the others alone (spec/swarm.md §5.12).
+func (x level) found(got known) bool {
+	set, n := x.sets[0], 0
+	for _, id := range set {
+		if k, ok := got[id]; ok && k.floor <= x.serial {
+			n++
+		}
+	}
+	return n >= min(len(set)-len(set)/2, len(set)-1)
+}
+
 // whole reports whether each set has a known node that was whole.
 func (x level) whole(got known) bool {
 	had := func(id identity.NodeID) bool { return slices.Contains(got[id].whole, x.serial) }

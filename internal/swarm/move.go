@@ -52,6 +52,8 @@ type moves struct {
 	got     known
 	whole   []uint64 // serials under which this node was whole
 	floor   uint64   // the first serial since which nothing was dropped here
+	lost    bool     // the store lost something that did not come back yet
+	losses  int      // how often lose was called
 	handed  map[identity.NodeID]bool
 	dropped map[directory.SwarmID]bool
 	left    store.Load // for others
@@ -81,12 +83,17 @@ func (m *moves) begin(ctx context.Context, v *view) error {
 	fresh, floor := true, serial // an empty store has lost whatever there was
 	m.mu.Lock()
 	m.view, m.adopted, m.lineage = v, now, v.lineage()
-	m.got, m.whole = make(known), nil
+	m.got, m.whole, m.lost = make(known), nil, false
 	m.handed, m.dropped = make(map[identity.NodeID]bool), make(map[directory.SwarmID]bool)
 	for _, x := range marks {
+		m.lost = m.lost || x.Fact == store.FactSalvaged
+	}
+	for _, x := range marks {
 		switch {
+		case x.Fact == store.FactSalvaged:
 		case x.Fact == factFloor:
 			floor = x.Serial
+		case x.Fact == factWhole && m.lost: // taken away when it is found again
 		case x.Fact == factWhole && v.matters(x.Serial):
 			m.whole = append(m.whole, x.Serial)
 		case x.Serial != serial || x.Fact == factWhole:
@@ -100,7 +107,7 @@ func (m *moves) begin(ctx context.Context, v *view) error {
 		}
 	}
 	m.floor = floor
-	state := keeperState{floor: floor, whole: slices.Clone(m.whole)}
+	state, losses := m.stateLocked(), m.losses
 	m.mu.Unlock()
 	st := m.s.cfg.Store
 	if fresh {
@@ -110,7 +117,7 @@ func (m *moves) begin(ctx context.Context, v *view) error {
 		)
 	}
 	if err == nil {
-		err = m.settle(ctx, v, m.s.self, state)
+		err = m.settle(ctx, v, m.s.self, state, losses)
 	}
 	if err != nil {
 		return err
@@ -139,15 +146,19 @@ func (m *moves) complete(v *view) bool {
 
 // settle notes that a node's part is here, this node's own at the begin, and
 // whether that makes everything.
-func (m *moves) settle(ctx context.Context, v *view, id identity.NodeID, state keeperState) error {
+//
+// What was got before the store lost something, losses times, does not count.
+func (m *moves) settle(ctx context.Context, v *view, id identity.NodeID, state keeperState, losses int) error {
 	serial := v.dir.Serial()
 	m.mu.Lock()
-	if m.view != v {
+	if m.view != v || m.losses != losses {
 		m.mu.Unlock()
 		return nil
 	}
 	m.got[id] = state
-	done := slices.Contains(m.whole, serial) || !v.member || !m.lineage.settled(m.got, v.deep(m.s.cfg.Now()))
+	lost := m.lost
+	settled := m.lineage.settled(m.got, v.deep(m.s.cfg.Now())) && (!lost || m.lineage[0].found(m.got))
+	done := slices.Contains(m.whole, serial) || !v.member || !settled
 	m.mu.Unlock()
 	if done {
 		return nil
@@ -155,15 +166,66 @@ func (m *moves) settle(ctx context.Context, v *view, id identity.NodeID, state k
 	if err := m.s.cfg.Store.SetMark(ctx, m.markNow(factWhole, ofSerial(serial), serial)); err != nil {
 		return err
 	}
+	if lost {
+		if err := m.forgetLoss(ctx, serial); err != nil {
+			return err
+		}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.view == v {
-		m.whole = append(m.whole, serial)
+	if m.view != v || m.losses != losses {
+		return nil
+	}
+	m.whole = append(m.whole, serial)
+	if lost {
+		m.lost, m.floor = false, serial
+		m.s.cfg.Logger.Info("what the store had lost is here again")
 	}
 	if len(v.past) > 0 {
 		m.s.cfg.Logger.Info("all mailboxes of this node's swarm are here", "serial", serial)
 	}
 	return nil
+}
+
+// lose notes that the store lost something, and which is on disk already
+// (store.FactSalvaged): this node counts for nothing until it has got it again.
+func (m *moves) lose() {
+	m.mu.Lock()
+	m.lost, m.whole = true, nil
+	m.losses++
+	m.got = known{m.s.self: m.stateLocked()}
+	m.mu.Unlock()
+	m.s.touched.forgetAll()
+	signal(m.kick)
+}
+
+// forgetLoss takes the mark of a loss away, and says from when on this node
+// counts again. What it was before the loss it is no longer.
+func (m *moves) forgetLoss(ctx context.Context, serial uint64) error {
+	marks, err := m.s.cfg.Store.Marks()
+	if err != nil {
+		return err
+	}
+	stale := slices.DeleteFunc(marks, func(x store.Mark) bool {
+		return x.Fact != store.FactSalvaged && (x.Fact != factWhole || x.Serial == serial)
+	})
+	return m.s.cfg.Store.SetMark(ctx, m.markNow(factFloor, [32]byte{}, serial), stale...)
+}
+
+// stateLocked is what this node says of itself. While it lacks what it lost it
+// is below the floor everywhere.
+func (m *moves) stateLocked() keeperState {
+	if m.lost {
+		return keeperState{floor: math.MaxUint64}
+	}
+	return keeperState{floor: m.floor, whole: slices.Clone(m.whole)}
+}
+
+// lacking reports whether this node lacks what its store lost.
+func (m *moves) lacking() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lost
 }
 
 // Moving returns how far the last change of membership has come.
@@ -263,6 +325,9 @@ func (m *moves) getAll(ctx context.Context, v *view) (left bool, err error) {
 // acknowledged there any more that the pull could miss; the last one tells it.
 func (m *moves) get(ctx context.Context, v *view, p *peer) error {
 	q := moveQuery{serial: v.dir.Serial()}
+	m.mu.Lock()
+	losses := m.losses
+	m.mu.Unlock()
 	if !m.sortedBy(v) {
 		return store.ErrNotReady
 	}
@@ -277,7 +342,7 @@ func (m *moves) get(ctx context.Context, v *view, p *peer) error {
 	if err != nil {
 		return err
 	}
-	return m.settle(ctx, v, p.id, state)
+	return m.settle(ctx, v, p.id, state, losses)
 }
 
 // pull compares until nothing is missing, in short rounds between which others
@@ -337,7 +402,7 @@ func (m *moves) state(v *view) keeperState {
 	if m.view != v {
 		return keeperState{floor: math.MaxUint64}
 	}
-	return keeperState{floor: m.floor, whole: slices.Clone(m.whole)}
+	return m.stateLocked()
 }
 
 // handing is the state towards a node that gets what is its own: it must have
@@ -348,7 +413,9 @@ func (m *moves) handing(v *view, serial uint64, to directory.SwarmID) (keeperSta
 	if m.view != v || serial > v.dir.Serial() {
 		return keeperState{}, mailbox.ErrBusy
 	}
-	return keeperState{gone: m.dropped[to], floor: m.floor, whole: slices.Clone(m.whole)}, nil
+	state := m.stateLocked()
+	state.gone = m.dropped[to]
+	return state, nil
 }
 
 // serveMove answers a keeper that begins or ends to get its addresses from here.

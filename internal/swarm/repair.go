@@ -14,6 +14,7 @@ func (s *Swarm) followRepairs(ctx context.Context) {
 		}
 		s.metrics.repairs.Inc()
 		s.losses.Add(1)
+		s.moves.lose()
 		for _, p := range s.view().peers {
 			p.reconciled.Store(false)
 			p.lookSoon()

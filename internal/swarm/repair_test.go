@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"path"
 	"strings"
 	"testing"
@@ -96,6 +97,74 @@ func TestRottenStoreIsFilledByTheSwarm(t *testing.T) {
 	if err != nil || len(batch.Items) != len(sent)-1 {
 		t.Errorf("%d envelopes served, want %d: %v", len(batch.Items), len(sent)-1, err)
 	}
+}
+
+// TestRepairedMemberIsNoWitness: a member whose store was repaired counts for
+// nothing until it has got what a majority has, however often it is started.
+func TestRepairedMemberIsNoWitness(t *testing.T) {
+	w := newWorld(t, 3)
+	b, sent := fill(t, w)
+	n := w.nodes[2]
+	eventually(t, "a member to be whole", func() bool { return n.swarm.Moving().Whole })
+	n.stop()
+	if err := store.Repair(context.Background(), n.dir, store.Options{FS: n.fs}); err != nil {
+		t.Fatal(err)
+	}
+	w.nodes[0].stop()
+	w.nodes[1].stop()
+	for range 2 {
+		n.start()
+		if n.swarm.Moving().Whole {
+			t.Fatal("a repaired member takes itself for whole")
+		}
+		if st := n.swarm.moves.state(n.swarm.view()); st.floor != math.MaxUint64 || len(st.whole) != 0 {
+			t.Errorf("it says of itself %+v", st)
+		}
+		n.stop()
+	}
+	n.start()
+	w.nodes[0].start()
+	eventually(t, "one part to be got", func() bool { return n.swarm.Moving().Ungot == 1 })
+	if n.swarm.Moving().Whole {
+		t.Error("one other is no majority")
+	}
+	w.nodes[1].start()
+	eventually(t, "the repaired member to be whole", func() bool { return n.swarm.Moving().Whole })
+	for _, d := range sent[1:] {
+		if !n.has(b, d) {
+			t.Error("a member is whole and lacks an envelope")
+		}
+	}
+	n.stop()
+	w.nodes[0].stop()
+	w.nodes[1].stop()
+	n.start()
+	if st := n.swarm.moves.state(n.swarm.view()); !n.swarm.Moving().Whole || st.floor == math.MaxUint64 {
+		t.Errorf("after another start it says of itself %+v", st)
+	}
+}
+
+// TestLossCountsAtOnce: a member that is repaired while it runs asks the others
+// anew, and what it had got before does not count.
+func TestLossCountsAtOnce(t *testing.T) {
+	w := newWorld(t, 3)
+	n := w.nodes[2]
+	eventually(t, "a member to be whole", func() bool { return n.swarm.Moving().Whole })
+	w.nodes[0].stop()
+	w.nodes[1].stop()
+	m, v := n.swarm.moves, n.swarm.view()
+	m.lose()
+	for _, p := range v.peers {
+		if err := m.settle(context.Background(), v, p.id, keeperState{whole: []uint64{v.dir.Serial()}}, m.losses-1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n.swarm.Moving().Whole || m.complete(v) {
+		t.Error("what was got before a loss counts")
+	}
+	w.nodes[0].start()
+	w.nodes[1].start()
+	eventually(t, "the member to be whole again", func() bool { return n.swarm.Moving().Whole })
 }
 
 // TestOldCopyOfAStore puts an older copy of a member's store in the place of the

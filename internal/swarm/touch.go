@@ -82,6 +82,13 @@ func (t *touched) forget(a mailbox.Address, x *touch) {
 	}
 }
 
+// forgetAll has every mailbox got again.
+func (t *touched) forgetAll() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.boxes = make(map[mailbox.Address]*touch)
+}
+
 // listing is what one keeper says that it has of a mailbox.
 type listing struct {
 	p     *peer
@@ -94,7 +101,7 @@ type listing struct {
 // and gets it from so many that nothing acknowledged can be missing. Deletions
 // come before envelopes, so that none is shown again.
 func (s *Swarm) gather(ctx context.Context, v *view, a mailbox.Address) error {
-	line, got := v.lineageOf(a), known{s.self: s.moves.state(v)}
+	line, got, lost := v.lineageOf(a), known{s.self: s.moves.state(v)}, s.moves.lacking()
 	lists := make(chan listing)
 	asked := 0
 	ctx, cancel := context.WithCancel(ctx)
@@ -115,7 +122,7 @@ func (s *Swarm) gather(ctx context.Context, v *view, a mailbox.Address) error {
 	}
 	var from []listing
 	deep := v.deep(s.cfg.Now())
-	for ; !line.settled(got, deep); asked-- {
+	for ; !line.settled(got, deep) || lost && !line[0].found(got); asked-- {
 		if asked == 0 {
 			return mailbox.ErrUnavailable
 		}

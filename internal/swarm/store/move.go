@@ -163,6 +163,10 @@ type Mark struct {
 	Time   uint64
 }
 
+// FactSalvaged is the fact of the mark that a repair leaves: the store lost
+// something, at its time, and nobody has found yet that it came back.
+const FactSalvaged uint8 = 6
+
 func keyMark(fact uint8, of [32]byte) []byte { return append([]byte{tabMove, fact}, of[:]...) }
 
 // Marks returns all marks.

@@ -127,6 +127,9 @@ func (s *Store) rescueAll(old pebble.Reader) (err error) {
 			}
 		}
 	}
+	if err := r.marks(); err != nil {
+		return err
+	}
 	if err := r.commit(pebble.NoSync); err != nil {
 		return err
 	}
@@ -156,6 +159,22 @@ func (r *rescue) commit(sync *pebble.WriteOptions) error {
 	r.t.b.Close()
 	r.t = next
 	return nil
+}
+
+// marks copies what is known of moves, and notes that something was lost.
+func (r *rescue) marks() error {
+	if r.old != nil {
+		lo, hi := table(tabMove)
+		if _, err := scan(r.old, lo, hi, func(k, v []byte) error {
+			r.t.set(append([]byte(nil), k...), append([]byte(nil), v...))
+			return r.t.err
+		}); err != nil {
+			return err
+		}
+	}
+	now := uint64(max(r.t.s.now().Unix(), 0))
+	r.t.set(keyMark(FactSalvaged, [32]byte{}), wire.AppendUint64(wire.AppendUint64(nil, 0), now))
+	return r.t.err
 }
 
 // mailbox copies what is whole of a mailbox. One that lacks nothing keeps its
