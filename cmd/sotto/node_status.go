@@ -43,6 +43,27 @@ func (o *options) nodeStatus(ctx context.Context, dir string) error {
 	return nil
 }
 
+// movingText says what a change of the network left to do.
+func movingText(m node.Moving) string {
+	var left []string
+	if m.Sources > 0 {
+		left = append(left, fmt.Sprintf("%d nodes left to ask for mailboxes", m.Sources))
+	}
+	switch {
+	case !m.Counted:
+		left = append(left, "not known yet what there is to hand over")
+	case m.Mailboxes > 0:
+		left = append(left, fmt.Sprintf("%d mailboxes (%d KiB) left to hand over", m.Mailboxes, (m.Bytes+1023)>>10))
+	}
+	switch {
+	case len(left) > 0:
+		return strings.Join(left, ", ")
+	case m.Finished():
+		return "everything is handed over: this node may be switched off"
+	}
+	return "nothing"
+}
+
 func statusText(st node.Status) string {
 	var b strings.Builder
 	row := func(name, format string, a ...any) {
@@ -52,6 +73,8 @@ func statusText(st node.Status) string {
 	if st.Running {
 		row("members", "%d others, %d away, %d compared with since the start", st.Members, st.MembersAway, st.MembersReconciled)
 		row("store", "%d envelopes, %d MiB; %d MiB free; %d expired since the start", st.Envelopes, st.StoredBytes>>20, st.FreeBytes>>20, st.Expired)
+		row("moving", "%s", movingText(st.Moving))
+		row("hints", "%d changes wait for members that missed them", st.HintsWaiting)
 		row("puts", "%d, half within %.0f ms, 99 in 100 within %.0f ms", st.Puts, 1000*st.PutP50, 1000*st.PutP99)
 		row("subscriptions", "%d", st.Subscriptions)
 		row("circuits", "%d", st.Circuits)

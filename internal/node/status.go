@@ -26,6 +26,11 @@ type Status struct {
 	MembersAway       uint64 `json:"members_away"`
 	MembersReconciled uint64 `json:"members_reconciled"`
 
+	// What a change of the network left to do.
+	Moving Moving `json:"moving"`
+	// HintsWaiting counts changes that other members missed, and are yet to be given.
+	HintsWaiting uint64 `json:"hints_waiting"`
+
 	Envelopes     uint64 `json:"envelopes"`
 	StoredBytes   uint64 `json:"stored_bytes"`
 	FreeBytes     uint64 `json:"free_bytes"`
@@ -43,6 +48,18 @@ type Status struct {
 	// Advice says what an operator should do, if anything.
 	Advice []string `json:"advice"`
 }
+
+// Moving is how far a node is with a change of the network.
+type Moving struct {
+	Listed    bool   `json:"listed"`  // the directory in use lists this node
+	Counted   bool   `json:"counted"` // Mailboxes and Bytes are known
+	Sources   uint64 `json:"sources"` // nodes that it is yet to get mailboxes from
+	Mailboxes uint64 `json:"mailboxes"`
+	Bytes     uint64 `json:"bytes"` // of these, yet to be handed over
+}
+
+// Finished reports that a node which no directory lists is not needed any more.
+func (m Moving) Finished() bool { return !m.Listed && m.Counted && m.Mailboxes == 0 }
 
 // ReadStatus asks the node that runs in dir. A node that does not run, or has no
 // metrics page, is no error.
@@ -97,7 +114,8 @@ func (st *Status) read(page string) {
 		"members": &st.Members, "members_away": &st.MembersAway, "members_reconciled": &st.MembersReconciled,
 		"envelopes": &st.Envelopes, "stored_bytes": &st.StoredBytes, "store_free_bytes": &st.FreeBytes,
 		"expired_total": &st.Expired, "store_repairs_total": &st.Repairs, "subscriptions": &st.Subscriptions,
-		"put_seconds_count": &st.Puts,
+		"put_seconds_count": &st.Puts, "hints_waiting": &st.HintsWaiting,
+		"moving_sources": &st.Moving.Sources, "moving_mailboxes": &st.Moving.Mailboxes, "moving_bytes": &st.Moving.Bytes,
 	}
 	var buckets []bucket
 	lines := bufio.NewScanner(strings.NewReader(page))
@@ -109,11 +127,16 @@ func (st *Status) read(page string) {
 		if name == "sotto_relay_circuits_open" {
 			st.Circuits = whole(value)
 		}
+		if name == "sotto_directory_listed" {
+			st.Moving.Listed = value != 0
+		}
 		name, ok = strings.CutPrefix(name, "sotto_swarm_")
 		switch into := fields[name]; {
 		case !ok:
 		case into != nil:
 			*into = whole(value)
+		case name == "moving_counted":
+			st.Moving.Counted = value != 0
 		case name == "put_seconds_bucket":
 			if le, err := strconv.ParseFloat(labels["le"], 64); err == nil {
 				buckets = append(buckets, bucket{le, value})
@@ -197,6 +220,12 @@ func (st *Status) judge(healthy bool) {
 	}
 	if st.Repairs > 0 && !repairing {
 		st.advise("the store was repaired since the start: look at the disk, and remove the folder store.damaged")
+	}
+	switch {
+	case st.Moving.Finished():
+		st.advise("this node left the network and has handed over all mailboxes: it may be switched off")
+	case !st.Moving.Listed:
+		st.advise("this node left the network: keep it running until it has handed over its mailboxes")
 	}
 	if st.MembersAway*2 > st.Members {
 		st.advise("most other members cannot be reached: without a majority no put is acknowledged; look at this node's network and clock")

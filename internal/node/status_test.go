@@ -50,6 +50,12 @@ sotto_swarm_members_away 3
 sotto_swarm_stored_bytes 1.5e+06
 sotto_swarm_store_low 1
 sotto_swarm_hints 7
+sotto_swarm_hints_waiting 8
+sotto_swarm_moving_sources 2
+sotto_swarm_moving_mailboxes 3
+sotto_swarm_moving_bytes 4096
+sotto_swarm_moving_counted 1
+sotto_directory_listed 1
 sotto_relay_circuits_open 5
 nonsense
 `)
@@ -57,6 +63,26 @@ nonsense
 	if st.Refused["busy"] != 4 || len(st.Refused) != 1 || st.Puts != 100 || st.PutP50 != 0.002 || st.PutP99 != 0.004 ||
 		st.StoredBytes != 1_500_000 || st.Circuits != 5 || st.Other["hints"] != 7 || st.State != "low" || len(st.Advice) != 2 {
 		t.Errorf("%+v", st)
+	}
+	if want := (Moving{Listed: true, Counted: true, Sources: 2, Mailboxes: 3, Bytes: 4096}); st.Moving != want || st.HintsWaiting != 8 {
+		t.Errorf("%+v, %d hints", st.Moving, st.HintsWaiting)
+	}
+}
+
+// TestStatusOfOneThatLeft says when it may be switched off, and never before.
+func TestStatusOfOneThatLeft(t *testing.T) {
+	for page, off := range map[string]bool{
+		"":                             false, // not counted yet
+		"sotto_swarm_moving_counted 1": true,
+		"sotto_swarm_moving_counted 1\nsotto_swarm_moving_mailboxes 1": false,
+	} {
+		st := Status{Refused: map[string]uint64{}, Other: map[string]float64{}}
+		st.read(page + "\nsotto_directory_listed 0\n")
+		st.judge(true)
+		says := slices.ContainsFunc(st.Advice, func(a string) bool { return strings.Contains(a, "may be switched off") })
+		if says != off || st.Moving.Finished() != off || len(st.Advice) != 1 {
+			t.Errorf("%q: %q", page, st.Advice)
+		}
 	}
 }
 

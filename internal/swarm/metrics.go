@@ -63,6 +63,8 @@ func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
 		gauge("moving_sources", "Nodes from which mailboxes are yet to be got.", func() float64 { return float64(s.Moving().Ungot) }),
 		gauge("moving_mailboxes", "Mailboxes that are yet to be handed over.", func() float64 { return float64(s.Moving().Mailboxes) }),
 		gauge("moving_bytes", "Bytes of mailboxes that are yet to be handed over.", func() float64 { return float64(s.Moving().Bytes) }),
+		gauge("moving_counted", "1 once it is known what is yet to be handed over.", func() float64 { return oneIf(s.Moving().Counted) }),
+		gauge("hints_waiting", "Changes that wait for members that were passed over.", func() float64 { return float64(s.cfg.Store.Stats().Hints) }),
 		gauge("envelopes", "Envelopes stored.", func() float64 { return float64(s.cfg.Store.Stats().Envelopes) }),
 	}
 	var errs []error

@@ -34,7 +34,9 @@ type Moving struct {
 	// Ungot counts the nodes that kept such addresses and were not asked yet.
 	Ungot int
 	// Mailboxes and Bytes lie here for others, who have not got them all yet.
+	// They are known once Counted is set.
 	Mailboxes, Bytes uint64
+	Counted          bool
 }
 
 // moves gets what a new directory gives this node to keep, and hands over what
@@ -57,6 +59,7 @@ type moves struct {
 	handed  map[identity.NodeID]bool
 	dropped map[directory.SwarmID]bool
 	left    store.Load // for others
+	counted bool       // left is known
 }
 
 func newMoves(s *Swarm) *moves { return &moves{s: s, kick: make(chan struct{}, 1)} }
@@ -83,7 +86,7 @@ func (m *moves) begin(ctx context.Context, v *view) error {
 	fresh, floor := true, serial // an empty store has lost whatever there was
 	m.mu.Lock()
 	m.view, m.adopted, m.lineage = v, now, v.lineage()
-	m.got, m.whole, m.lost = make(known), nil, false
+	m.got, m.whole, m.lost, m.counted = make(known), nil, false, false
 	m.handed, m.dropped = make(map[identity.NodeID]bool), make(map[directory.SwarmID]bool)
 	for _, x := range marks {
 		m.lost = m.lost || x.Fact == store.FactSalvaged
@@ -238,7 +241,7 @@ func (s *Swarm) Moving() Moving {
 	}
 	x := Moving{
 		Serial: m.view.dir.Serial(), Member: m.view.member, Whole: slices.Contains(m.whole, m.view.dir.Serial()),
-		Mailboxes: m.left.Mailboxes, Bytes: m.left.Bytes,
+		Mailboxes: m.left.Mailboxes, Bytes: m.left.Bytes, Counted: m.counted,
 	}
 	x.Ungot = len(m.ungotLocked())
 	return x
@@ -472,7 +475,7 @@ func (m *moves) handOver(ctx context.Context, v *view) (bool, error) {
 		left.Bytes += load.Bytes
 	}
 	m.mu.Lock()
-	m.left = left
+	m.left, m.counted = left, m.view == v && err == nil
 	m.mu.Unlock()
 	if err == nil && left.Mailboxes == 0 && !v.member {
 		m.s.cfg.Logger.Info("this node left the directory and has handed over all mailboxes: it may be switched off", "serial", v.dir.Serial())

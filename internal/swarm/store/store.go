@@ -121,6 +121,7 @@ type state struct {
 type Stats struct {
 	Envelopes uint64
 	Bytes     uint64
+	Hints     uint64 // for other members, that wait
 }
 
 // Open opens the store in dir, creating it if there is none. It returns
@@ -261,8 +262,12 @@ func (s *Store) enter() error { return s.gate.enter() }
 func (s *Store) leave() { s.gate.leave() }
 
 func (s *Store) publish() {
+	hints := 0
+	for _, n := range s.hinted {
+		hints += n
+	}
 	s.mu.Lock()
-	s.stats = Stats{Envelopes: s.state.envelopes, Bytes: s.state.bytes}
+	s.stats = Stats{Envelopes: s.state.envelopes, Bytes: s.state.bytes, Hints: uint64(hints)}
 	s.mu.Unlock()
 }
 
