@@ -65,8 +65,11 @@ func (f *fault) strike(now uint64) (counted, blamed bool) {
 }
 
 // blame holds it against a member that it has not brought an envelope, and moves
-// the subscription elsewhere.
+// the subscription elsewhere: its keeper makes another, at a member that is not
+// avoided. Whoever sees the fault reads elsewhere already.
 func (c *Client) blame(sub *subscription) {
+	c.avoid(sub.node)
+	sub.close()
 	now := uint64(c.now().Unix())
 	w := &c.witness
 	w.mu.Lock()
@@ -79,8 +82,6 @@ func (c *Client) blame(sub *subscription) {
 	counted, blamed := f.strike(now)
 	total := f.total
 	w.mu.Unlock()
-	c.avoid(sub.node)
-	sub.cancel() // its keeper makes another, at a member that is not avoided
 	if !counted {
 		return
 	}
