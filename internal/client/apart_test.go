@@ -11,37 +11,39 @@ import (
 
 // A mailbox whose members refuse to delete holds up no other's deletions.
 func TestDeletionsHoldUpNoOther(t *testing.T) {
-	s := newFakeSwarm(t, 5)
-	alice, bob, carol := newPerson(t, s), newPerson(t, s), newPerson(t, s)
-	befriend(alice, bob)
-	befriend(carol, bob)
-	ch := alice.allChannels()[0]
-	box, err := ch.box(ch.period(s.now(), true), true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	refused := box.Locator.Address()
-	s.mu.Lock()
-	s.hook = func(_ identity.NodeID, req mailbox.Request) error {
-		if d, ok := req.(*mailbox.Delete); ok && d.Address() == refused {
-			return mailbox.ErrBusy
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSwarm(t, 5)
+		alice, bob, carol := newPerson(t, s), newPerson(t, s), newPerson(t, s)
+		befriend(alice, bob)
+		befriend(carol, bob)
+		ch := alice.allChannels()[0]
+		box, err := ch.box(ch.period(s.now(), true), true)
+		if err != nil {
+			t.Fatal(err)
 		}
-		return nil
-	}
-	s.mu.Unlock()
-	alice.send(bob, "stays")
-	bob.has(alice, "hi", "stays")
-	for range 5 {
-		carol.send(bob, "goes")
-	}
-	bob.until("carol's messages are deleted", func() bool { return len(bob.texts(carol, false)) == 6 && s.written(carol) == 0 })
-	if s.written(alice) == 0 {
-		t.Error("what the members refused to delete is gone")
-	}
-	s.mu.Lock()
-	s.hook = nil
-	s.mu.Unlock()
-	bob.until("alice's messages are deleted too", func() bool { return s.written(alice) == 0 })
+		refused := box.Locator.Address()
+		s.mu.Lock()
+		s.hook = func(_ identity.NodeID, req mailbox.Request) error {
+			if d, ok := req.(*mailbox.Delete); ok && d.Address() == refused {
+				return mailbox.ErrBusy
+			}
+			return nil
+		}
+		s.mu.Unlock()
+		alice.send(bob, "stays")
+		bob.has(alice, "hi", "stays")
+		for range 5 {
+			carol.send(bob, "goes")
+		}
+		bob.until("carol's messages are deleted", func() bool { return len(bob.texts(carol, false)) == 6 && s.written(carol) == 0 })
+		if s.written(alice) == 0 {
+			t.Error("what the members refused to delete is gone")
+		}
+		s.mu.Lock()
+		s.hook = nil
+		s.mu.Unlock()
+		bob.until("alice's messages are deleted too", func() bool { return s.written(alice) == 0 })
+	})
 }
 
 // When one circuit dies, its mailboxes come back far apart, since the other

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -16,6 +17,10 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var cheapKDF = vault.KDFParams{MemoryKiB: 64, Passes: 1, Threads: 1}
+
+// maxWait ends tests that wait in vain. Nothing is measured by it: what a quiet
+// machine does in moments takes a busy one as long as it takes.
+const maxWait = 2 * time.Minute
 
 const passphrase = "correct horse battery"
 
@@ -86,7 +91,7 @@ func (p *person) restart() {
 }
 
 func background(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -94,7 +99,7 @@ func background(t testing.TB) context.Context {
 // until waits for a condition, asking after every event.
 func (p *person) until(what string, ok func() bool) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 	defer cancel()
 	events := p.Events(ctx)
 	for !ok() {
@@ -152,36 +157,38 @@ func (p *person) has(from *person, want ...string) {
 }
 
 func TestConversation(t *testing.T) {
-	s := newFakeSwarm(t, 10)
-	alice, bob := newPerson(t, s), newPerson(t, s)
-	first := alice.send(bob, "hello")
-	bob.has(alice, "hello")
-	alice.reached(first, MessageStored)
-	requests, err := bob.Requests(background(t))
-	if err != nil || len(requests) != 1 || requests[0].Peer != alice.ID() || requests[0].Unread != 1 {
-		t.Fatalf("requests: %+v, %v", requests, err)
-	}
-	answer := bob.send(alice, "hello yourself")
-	alice.has(bob, "hello yourself")
-	alice.reached(first, MessageDelivered)
-	bob.reached(answer, MessageDelivered)
-	if err := bob.MarkRead(background(t), alice.ID()); err != nil {
-		t.Fatal(err)
-	}
-	alice.reached(first, MessageRead)
-	var want []string
-	for i := range 40 {
-		want = append(want, fmt.Sprint("number ", i))
-		alice.send(bob, want[i])
-	}
-	bob.has(alice, append([]string{"hello"}, want...)...)
-	if err := alice.Flush(background(t)); err != nil {
-		t.Fatal(err)
-	}
-	if err := bob.Flush(background(t)); err != nil {
-		t.Fatal(err)
-	}
-	bob.until("everything is deleted from the swarm", func() bool { return s.stored(0) == cards(alice, bob) })
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSwarm(t, 10)
+		alice, bob := newPerson(t, s), newPerson(t, s)
+		first := alice.send(bob, "hello")
+		bob.has(alice, "hello")
+		alice.reached(first, MessageStored)
+		requests, err := bob.Requests(background(t))
+		if err != nil || len(requests) != 1 || requests[0].Peer != alice.ID() || requests[0].Unread != 1 {
+			t.Fatalf("requests: %+v, %v", requests, err)
+		}
+		answer := bob.send(alice, "hello yourself")
+		alice.has(bob, "hello yourself")
+		alice.reached(first, MessageDelivered)
+		bob.reached(answer, MessageDelivered)
+		if err := bob.MarkRead(background(t), alice.ID()); err != nil {
+			t.Fatal(err)
+		}
+		alice.reached(first, MessageRead)
+		var want []string
+		for i := range 40 {
+			want = append(want, fmt.Sprint("number ", i))
+			alice.send(bob, want[i])
+		}
+		bob.has(alice, append([]string{"hello"}, want...)...)
+		if err := alice.Flush(background(t)); err != nil {
+			t.Fatal(err)
+		}
+		if err := bob.Flush(background(t)); err != nil {
+			t.Fatal(err)
+		}
+		bob.until("everything is deleted from the swarm", func() bool { return s.stored(0) == cards(alice, bob) })
+	})
 }
 
 // cards is how many cards people have published by now.
@@ -199,32 +206,34 @@ func cards(people ...*person) (n int) {
 }
 
 func TestRestartKeepsEverything(t *testing.T) {
-	s := newFakeSwarm(t, 5)
-	alice, bob := newPerson(t, s), newPerson(t, s)
-	alice.send(bob, "one")
-	bob.has(alice, "one")
-	bob.send(alice, "two")
-	alice.has(bob, "two")
-	alice.restart()
-	bob.restart()
-	m := alice.send(bob, "three")
-	bob.has(alice, "one", "three")
-	alice.reached(m, MessageDelivered)
-	if got := alice.texts(bob, true); !slices.Equal(got, []string{"one", "three"}) {
-		t.Fatalf("alice's own: %q", got)
-	}
-	id := alice.ID()
-	alice.app.Lock()
-	if alice.app.State() != StateLocked {
-		t.Fatal("not locked")
-	}
-	if err := alice.app.Unlock(background(t), "wrong passphrase"); !errors.Is(err, vault.ErrPassphrase) {
-		t.Fatalf("wrong passphrase: %v", err)
-	}
-	if err := alice.app.Unlock(background(t), passphrase); err != nil {
-		t.Fatal(err)
-	}
-	if c, err := alice.app.Client(); err != nil || c.ID() != id {
-		t.Fatalf("after unlocking: %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSwarm(t, 5)
+		alice, bob := newPerson(t, s), newPerson(t, s)
+		alice.send(bob, "one")
+		bob.has(alice, "one")
+		bob.send(alice, "two")
+		alice.has(bob, "two")
+		alice.restart()
+		bob.restart()
+		m := alice.send(bob, "three")
+		bob.has(alice, "one", "three")
+		alice.reached(m, MessageDelivered)
+		if got := alice.texts(bob, true); !slices.Equal(got, []string{"one", "three"}) {
+			t.Fatalf("alice's own: %q", got)
+		}
+		id := alice.ID()
+		alice.app.Lock()
+		if alice.app.State() != StateLocked {
+			t.Fatal("not locked")
+		}
+		if err := alice.app.Unlock(background(t), "wrong passphrase"); !errors.Is(err, vault.ErrPassphrase) {
+			t.Fatalf("wrong passphrase: %v", err)
+		}
+		if err := alice.app.Unlock(background(t), passphrase); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := alice.app.Client(); err != nil || c.ID() != id {
+			t.Fatalf("after unlocking: %v", err)
+		}
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sotto/internal/vault"
@@ -101,7 +102,7 @@ func (m *mortal) say(to *mortal, text string) {
 // wait waits for a condition, reviving whoever dies meanwhile.
 func wait(t *testing.T, what string, ok func() bool, people ...*mortal) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(maxWait)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain until %s", what)
@@ -179,7 +180,9 @@ func TestCrash(t *testing.T) {
 			}
 			for n := 1; n < 400; n += step {
 				died := false
-				ok := t.Run(fmt.Sprint("write ", n), func(t *testing.T) { died = exchange(t, victim, n) })
+				ok := t.Run(fmt.Sprint("write ", n), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) { died = exchange(t, victim, n) })
+				})
 				if !ok || !died {
 					break
 				}

@@ -218,6 +218,7 @@ type asked struct {
 	iso   circuit.Isolation
 	avoid []circuit.Isolation
 	node  identity.NodeID
+	at    time.Time
 }
 
 // fakeStream is a stream over a circuit that can retire.
@@ -327,7 +328,7 @@ func (n *fakeNetwork) OpenStream(ctx context.Context, iso circuit.Isolation, avo
 		return nil, circuit.ErrNoCircuit
 	}
 	n.used[iso] = true
-	n.asked = append(n.asked, asked{iso, avoid, node})
+	n.asked = append(n.asked, asked{iso, avoid, node, time.Now()})
 	n.s.mu.Lock()
 	defer n.s.mu.Unlock()
 	m := n.s.members[node]

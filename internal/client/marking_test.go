@@ -2,8 +2,10 @@ package client
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"sotto/internal/circuit"
 	"sotto/internal/identity"
 	"sotto/internal/mailbox"
 )
@@ -11,71 +13,77 @@ import (
 // TestMarkingMembersJoinNothing: every member gives each stream that asks a
 // request key of its own, and notes which mailboxes are named under which key.
 func TestMarkingMembersJoinNothing(t *testing.T) {
-	s := newFakeSwarm(t, 10)
-	s.mu.Lock()
-	s.marking = true
-	s.mu.Unlock()
-	alice, bob, carol := newPerson(t, s), newPerson(t, s), newPerson(t, s)
-	befriend(alice, bob)
-	befriend(alice, carol)
-	for _, p := range []*person{bob, carol} {
-		alice.reached(alice.send(p, "again"), MessageDelivered)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	used := 0
-	for _, boxes := range s.marks {
-		used++
-		if len(boxes) > 1 {
-			t.Errorf("one key was used for %d mailboxes", len(boxes))
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSwarm(t, 10)
+		s.mu.Lock()
+		s.marking = true
+		s.mu.Unlock()
+		alice, bob, carol := newPerson(t, s), newPerson(t, s), newPerson(t, s)
+		befriend(alice, bob)
+		befriend(alice, carol)
+		for _, p := range []*person{bob, carol} {
+			alice.reached(alice.send(p, "again"), MessageDelivered)
 		}
-	}
-	if used < 10 {
-		t.Fatalf("only %d keys were used: the test looks at nothing", used)
-	}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		used := 0
+		for _, boxes := range s.marks {
+			used++
+			if len(boxes) > 1 {
+				t.Errorf("one key was used for %d mailboxes", len(boxes))
+			}
+		}
+		if used < 10 {
+			t.Fatalf("only %d keys were used: the test looks at nothing", used)
+		}
+	})
 }
 
 // TestMembersWithManyKeysAreAskedLast: an honest member restarts now and then;
 // one that shows more keys than that may be telling its askers apart.
 func TestMembersWithManyKeysAreAskedLast(t *testing.T) {
-	s := newFakeSwarm(t, 5)
-	alice := newPerson(t, s)
-	alice.app.Lock() // the client's own requests would show keys as well
-	keys := newRequestKeys()
-	node, now := s.order[0], s.now()
-	for i := range keysAnHour + 1 {
-		if keys.marks(node, now) {
-			t.Fatalf("suspected after %d keys", i)
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSwarm(t, 5)
+		alice := newPerson(t, s)
+		alice.app.Lock() // the client's own requests would show keys as well
+		keys := newRequestKeys()
+		node, now := s.order[0], s.now()
+		for i := range keysAnHour + 1 {
+			if keys.marks(node, now) {
+				t.Fatalf("suspected after %d keys", i)
+			}
+			s.rotate(s.members[node])
+			keys.put(keyPlace{node: node, box: mailbox.Address{byte(i)}}, s.members[node].req.Cert(), now)
 		}
-		s.rotate(s.members[node])
-		keys.put(keyPlace{node: node, box: mailbox.Address{byte(i)}}, s.members[node].req.Cert(), now)
-	}
-	if !keys.marks(node, now) || keys.marks(s.order[1], now) {
-		t.Fatal("not the member with many keys is suspected")
-	}
-	if keys.marks(node, now.Add(time.Hour)) {
-		t.Fatal("suspected for ever")
-	}
-	c := alice.Client
-	c.keys.put(keyPlace{node: node}, s.members[node].req.Cert(), now)
-	c.keys.seen[node] = keys.seen[node]
-	for i := range 20 {
-		if nodes := c.order(mailbox.Address{byte(i)}); nodes[len(nodes)-1].ID != node {
-			t.Fatal("it is not asked last")
+		if !keys.marks(node, now) || keys.marks(s.order[1], now) {
+			t.Fatal("not the member with many keys is suspected")
 		}
-	}
+		if keys.marks(node, now.Add(time.Hour)) {
+			t.Fatal("suspected for ever")
+		}
+		c := alice.Client
+		c.keys.put(keyPlace{node: node}, s.members[node].req.Cert(), now)
+		c.keys.seen[node] = keys.seen[node]
+		for i := range 20 {
+			if nodes := c.order(mailbox.Address{byte(i)}); nodes[len(nodes)-1].ID != node {
+				t.Fatal("it is not asked last")
+			}
+		}
+	})
 }
 
 func TestKeysInMemoryAreBounded(t *testing.T) {
-	s := newFakeSwarm(t, 5)
-	keys := newRequestKeys()
-	node, now := s.order[0], s.now()
-	for i := range 2 * maxCerts {
-		keys.put(keyPlace{node: node, box: mailbox.Address{byte(i), byte(i >> 8)}}, s.members[node].req.Cert(), now)
-	}
-	if len(keys.certs) > maxCerts {
-		t.Fatalf("%d certificates", len(keys.certs))
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSwarm(t, 5)
+		keys := newRequestKeys()
+		node, now := s.order[0], s.now()
+		for i := range 2 * maxCerts {
+			keys.put(keyPlace{node: node, box: mailbox.Address{byte(i), byte(i >> 8)}}, s.members[node].req.Cert(), now)
+		}
+		if len(keys.certs) > maxCerts {
+			t.Fatalf("%d certificates", len(keys.certs))
+		}
+	})
 }
 
 func TestPriceIsTheMembersMedian(t *testing.T) {
@@ -96,86 +104,85 @@ func TestPriceIsTheMembersMedian(t *testing.T) {
 		"two answer, both dear": {[]uint8{30, 0, 0, 0, 30}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newFakeSwarm(t, 5)
-			alice := newPerson(t, s)
-			for i, id := range s.order {
-				s.mu.Lock()
-				s.members[id].bits = tc.bits[i]
-				s.mu.Unlock()
-				s.setDown(id, tc.bits[i] == 0)
-			}
-			loc := mailbox.Locator{Kind: mailbox.KindConversation, Period: 1, Owner: alice.root}
-			got, err := alice.price(background(t), target{route: route{iso: sendUse(0)}, loc: loc})
-			if (err != nil) != (tc.want == 0) || err == nil && got.Bits != tc.want {
-				t.Fatalf("%d bits, %v; want %d", got.Bits, err, tc.want)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				s := newFakeSwarm(t, 5)
+				alice := newPerson(t, s)
+				for i, id := range s.order {
+					s.mu.Lock()
+					s.members[id].bits = tc.bits[i]
+					s.mu.Unlock()
+					s.setDown(id, tc.bits[i] == 0)
+				}
+				loc := mailbox.Locator{Kind: mailbox.KindConversation, Period: 1, Owner: alice.root}
+				got, err := alice.price(background(t), target{route: route{iso: sendUse(0)}, loc: loc})
+				if (err != nil) != (tc.want == 0) || err == nil && got.Bits != tc.want {
+					t.Fatalf("%d bits, %v; want %d", got.Bits, err, tc.want)
+				}
+			})
 		})
 	}
 }
 
 // TestPricesAreAskedForEachMailbox: quotes are stored with what they pay for.
 func TestPricesAreAskedForEachMailbox(t *testing.T) {
-	s := newFakeSwarm(t, 5)
-	alice := newPerson(t, s)
-	if err := alice.Flush(background(t)); err != nil {
-		t.Fatal(err)
-	}
-	asked := 0
-	s.mu.Lock()
-	s.hook = func(_ identity.NodeID, req mailbox.Request) error {
-		if _, ok := req.(*mailbox.Quote); ok {
-			asked++
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSwarm(t, 5)
+		alice := newPerson(t, s)
+		// What the client asks for by itself has other circuits.
+		way := route{iso: sendUse(7)}
+		count := func() (asked int) {
+			for _, a := range alice.net.opened(circuit.Send) {
+				if a.iso == way.iso {
+					asked++
+				}
+			}
+			return asked
 		}
-		return nil
-	}
-	s.mu.Unlock()
-	count := func() int {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return asked
-	}
-	for i, first := range []bool{true, false, true} {
-		before := count()
-		loc := mailbox.Locator{Kind: mailbox.KindConversation, Period: uint64(1 + i/2)}
-		if _, err := alice.price(background(t), target{route: route{iso: sendUse(0)}, loc: loc}); err != nil {
-			t.Fatal(err)
+		for i, first := range []bool{true, false, true} {
+			before := count()
+			loc := mailbox.Locator{Kind: mailbox.KindConversation, Period: uint64(1 + i/2)}
+			if _, err := alice.price(background(t), target{route: way, loc: loc}); err != nil {
+				t.Fatal(err)
+			}
+			if (count() > before) != first {
+				t.Errorf("request %d: the members were asked %d times", i, count()-before)
+			}
 		}
-		if (count() > before) != first {
-			t.Errorf("request %d: the members were asked %d times", i, count()-before)
-		}
-	}
+	})
 }
 
 // TestExpiriesAreWholeHours: to the second they would show whose clock it was.
 func TestExpiriesAreWholeHours(t *testing.T) {
-	s := newFakeSwarm(t, 5)
-	s.mu.Lock()
-	odd := 0
-	s.hook = func(_ identity.NodeID, req mailbox.Request) error {
-		var at uint64
-		switch r := req.(type) {
-		case *mailbox.Put:
-			at = r.Expiry
-		case *mailbox.Delete:
-			at = r.Expiry
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSwarm(t, 5)
+		s.mu.Lock()
+		odd := 0
+		s.hook = func(_ identity.NodeID, req mailbox.Request) error {
+			var at uint64
+			switch r := req.(type) {
+			case *mailbox.Put:
+				at = r.Expiry
+			case *mailbox.Delete:
+				at = r.Expiry
+			}
+			if at%3600 != 0 {
+				odd++
+			}
+			return nil
 		}
-		if at%3600 != 0 {
-			odd++
+		s.mu.Unlock()
+		alice, bob := newPerson(t, s), newPerson(t, s)
+		befriend(alice, bob)
+		for _, p := range []*person{alice, bob} {
+			if err := p.Flush(background(t)); err != nil {
+				t.Fatal(err)
+			}
 		}
-		return nil
-	}
-	s.mu.Unlock()
-	alice, bob := newPerson(t, s), newPerson(t, s)
-	befriend(alice, bob)
-	for _, p := range []*person{alice, bob} {
-		if err := p.Flush(background(t)); err != nil {
-			t.Fatal(err)
+		bob.until("everything is deleted from the swarm", func() bool { return s.stored(0) == cards(alice, bob) })
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if odd > 0 {
+			t.Fatalf("%d expiries that are no whole hours", odd)
 		}
-	}
-	bob.until("everything is deleted from the swarm", func() bool { return s.stored(0) == cards(alice, bob) })
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if odd > 0 {
-		t.Fatalf("%d expiries that are no whole hours", odd)
-	}
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sotto/internal/directory"
@@ -87,169 +88,179 @@ func (p *person) serial() uint64 { return p.dir.Current().Serial() }
 // Writer and reader have an old directory when the mailbox between them moves
 // to a swarm that they have never heard of: both are sent on, with proof.
 func TestOldDirectoryIsSentOn(t *testing.T) {
-	s := newFakeSwarm(t, 10)
-	alice, bob := newPerson(t, s), newPerson(t, s)
-	alice.send(bob, "one")
-	bob.has(alice, "one")
-	bob.send(alice, "two")
-	alice.has(bob, "two")
-	alice.send(bob, "three")
-	bob.has(alice, "one", "three")
-	ch := alice.allChannels()[0]
-	box, err := ch.box(ch.period(s.now(), true), true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.grow(t, box.Locator.Address())
-	m := alice.send(bob, "four")
-	alice.reached(m, MessageStored, MessageDelivered, MessageRead)
-	bob.has(alice, "one", "three", "four")
-	bob.send(alice, "five")
-	alice.has(bob, "two", "five")
-	if alice.serial() != 1 || bob.serial() != 1 {
-		t.Fatalf("serials %d and %d, want 1", alice.serial(), bob.serial())
-	}
-	// It lasts, though the profile is opened with the first file again.
-	bob.restart()
-	if bob.serial() != 1 {
-		t.Fatalf("serial %d after a restart", bob.serial())
-	}
-	alice.send(bob, "six")
-	bob.has(alice, "one", "three", "four", "six")
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSwarm(t, 10)
+		alice, bob := newPerson(t, s), newPerson(t, s)
+		alice.send(bob, "one")
+		bob.has(alice, "one")
+		bob.send(alice, "two")
+		alice.has(bob, "two")
+		alice.send(bob, "three")
+		bob.has(alice, "one", "three")
+		ch := alice.allChannels()[0]
+		box, err := ch.box(ch.period(s.now(), true), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.grow(t, box.Locator.Address())
+		m := alice.send(bob, "four")
+		alice.reached(m, MessageStored, MessageDelivered, MessageRead)
+		bob.has(alice, "one", "three", "four")
+		bob.send(alice, "five")
+		alice.has(bob, "two", "five")
+		if alice.serial() != 1 || bob.serial() != 1 {
+			t.Fatalf("serials %d and %d, want 1", alice.serial(), bob.serial())
+		}
+		// It lasts, though the profile is opened with the first file again.
+		bob.restart()
+		if bob.serial() != 1 {
+			t.Fatalf("serial %d after a restart", bob.serial())
+		}
+		alice.send(bob, "six")
+		bob.has(alice, "one", "three", "four", "six")
+	})
 }
 
 // A member that replaced another signs receipts that the old directory does not
 // count: the writer asks, and does not wait for ever.
 func TestReceiptsOfNewMembersCount(t *testing.T) {
-	s := newFakeSwarm(t, 5)
-	alice, bob := newPerson(t, s), newPerson(t, s)
-	alice.send(bob, "one")
-	bob.has(alice, "one")
-	var change directory.Change
-	for i := range 3 {
-		l, err := directory.NewLocalNode(rand.Reader, 6+i, 1)
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSwarm(t, 5)
+		alice, bob := newPerson(t, s), newPerson(t, s)
+		alice.send(bob, "one")
+		bob.has(alice, "one")
+		var change directory.Change
+		for i := range 3 {
+			l, err := directory.NewLocalNode(rand.Reader, 6+i, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.add(l)
+			change.Join = append(change.Join, l.Node)
+			change.Leave = append(change.Leave, s.order[i])
+		}
+		plan, err := s.dir.Plan(rand.Reader, time.Now(), change)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.add(l)
-		change.Join = append(change.Join, l.Node)
-		change.Leave = append(change.Leave, s.order[i])
-	}
-	plan, err := s.dir.Plan(rand.Reader, time.Now(), change)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.moveTo(s.sign(t, plan.Document))
-	m := alice.send(bob, "two")
-	alice.reached(m, MessageStored, MessageDelivered, MessageRead)
-	bob.has(alice, "one", "two")
-	if alice.serial() != 1 {
-		t.Fatalf("serial %d", alice.serial())
-	}
+		s.moveTo(s.sign(t, plan.Document))
+		m := alice.send(bob, "two")
+		alice.reached(m, MessageStored, MessageDelivered, MessageRead)
+		bob.has(alice, "one", "two")
+		if alice.serial() != 1 {
+			t.Fatalf("serial %d", alice.serial())
+		}
+	})
 }
 
 // Whatever a node sends: no other network, nothing older, nothing unsigned, and
 // of two documents with one serial the one that was there first.
 func TestNodesAreNotBelieved(t *testing.T) {
-	s := newFakeSwarm(t, 6)
-	p := newPerson(t, s)
-	ask := func(answer []byte) error {
-		s.mu.Lock()
-		s.answer = func() []byte { return answer }
-		s.mu.Unlock()
-		ctx := background(t)
-		var node identity.NodeID
-		for id := range s.members {
-			node = id
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSwarm(t, 6)
+		p := newPerson(t, s)
+		ask := func(answer []byte) error {
+			s.mu.Lock()
+			s.answer = func() []byte { return answer }
+			s.mu.Unlock()
+			ctx := background(t)
+			var node identity.NodeID
+			for id := range s.members {
+				node = id
+			}
+			// As if the last question were long ago.
+			p.succession.turn <- struct{}{}
+			clear(p.succession.asked)
+			<-p.succession.turn
+			return p.succession.ask(ctx, p.members, target{route: route{iso: sendUse(0)}}, node)
 		}
-		// As if the last question were long ago.
-		p.succession.turn <- struct{}{}
-		clear(p.succession.asked)
-		<-p.succession.turn
-		return p.succession.ask(ctx, p.members, target{route: route{iso: sendUse(0)}}, node)
-	}
-	doc := s.dir.Network().Document
-	next := func(serial uint64) directory.Document {
-		d := doc
-		d.Serial, d.Issued = serial, doc.Created.Add(time.Duration(serial)*time.Minute)
-		return d
-	}
-	if err := ask(s.sign(t, next(2)).Signed()); err != nil || p.serial() != 2 {
-		t.Fatalf("a newer one: %v, at serial %d", err, p.serial())
-	}
-	if err := ask(s.sign(t, next(1)).Signed()); err != nil || p.serial() != 2 {
-		t.Fatalf("an older one: %v, at serial %d", err, p.serial())
-	}
-	if err := ask(nil); err != nil {
-		t.Fatalf("nothing: %v", err)
-	}
-	honest := s.key
-	other, err := suite.NewSigningKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.key = other
-	if err := ask(s.sign(t, next(3)).Signed()); !errors.Is(err, directory.ErrSignature) {
-		t.Errorf("another key's: %v", err)
-	}
-	s.key = honest
-	renamed := next(3)
-	renamed.Name = "another"
-	if err := ask(s.sign(t, renamed).Signed()); !errors.Is(err, directory.ErrOther) {
-		t.Errorf("another network's: %v", err)
-	}
-	if err := ask([]byte("rubbish")); !errors.Is(err, directory.ErrInvalid) {
-		t.Errorf("rubbish: %v", err)
-	}
-	fork := next(2)
-	fork.Nodes = append([]directory.Node(nil), doc.Nodes...)
-	fork.Nodes[0].Operator = "mallory"
-	if err := ask(s.sign(t, fork).Signed()); !errors.Is(err, directory.ErrForked) {
-		t.Errorf("a fork: %v", err)
-	}
-	if p.serial() != 2 {
-		t.Errorf("at serial %d", p.serial())
-	}
-	p.until("the user is told of the fork", func() bool { return p.Connection().Text == textForked })
+		doc := s.dir.Network().Document
+		next := func(serial uint64) directory.Document {
+			d := doc
+			d.Serial, d.Issued = serial, doc.Created.Add(time.Duration(serial)*time.Minute)
+			return d
+		}
+		if err := ask(s.sign(t, next(2)).Signed()); err != nil || p.serial() != 2 {
+			t.Fatalf("a newer one: %v, at serial %d", err, p.serial())
+		}
+		if err := ask(s.sign(t, next(1)).Signed()); err != nil || p.serial() != 2 {
+			t.Fatalf("an older one: %v, at serial %d", err, p.serial())
+		}
+		if err := ask(nil); err != nil {
+			t.Fatalf("nothing: %v", err)
+		}
+		honest := s.key
+		other, err := suite.NewSigningKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.key = other
+		if err := ask(s.sign(t, next(3)).Signed()); !errors.Is(err, directory.ErrSignature) {
+			t.Errorf("another key's: %v", err)
+		}
+		s.key = honest
+		renamed := next(3)
+		renamed.Name = "another"
+		if err := ask(s.sign(t, renamed).Signed()); !errors.Is(err, directory.ErrOther) {
+			t.Errorf("another network's: %v", err)
+		}
+		if err := ask([]byte("rubbish")); !errors.Is(err, directory.ErrInvalid) {
+			t.Errorf("rubbish: %v", err)
+		}
+		fork := next(2)
+		fork.Nodes = append([]directory.Node(nil), doc.Nodes...)
+		fork.Nodes[0].Operator = "mallory"
+		if err := ask(s.sign(t, fork).Signed()); !errors.Is(err, directory.ErrForked) {
+			t.Errorf("a fork: %v", err)
+		}
+		if p.serial() != 2 {
+			t.Errorf("at serial %d", p.serial())
+		}
+		p.until("the user is told of the fork", func() bool { return p.Connection().Text == textForked })
+	})
 }
 
 // The question that nothing made goes to a node over a circuit for sending, and
 // no request key of it is kept.
 func TestAskingAnyone(t *testing.T) {
-	s := newFakeSwarm(t, 6)
-	p := newPerson(t, s)
-	doc := s.dir.Network().Document
-	doc.Serial, doc.Issued = 1, doc.Created
-	d := s.sign(t, doc)
-	s.mu.Lock()
-	s.dir = d
-	s.mu.Unlock()
-	p.askAnyone(context.Background())
-	if p.serial() != 1 {
-		t.Fatalf("serial %d", p.serial())
-	}
-	p.keys.mu.Lock()
-	defer p.keys.mu.Unlock()
-	for at := range p.keys.certs {
-		if at.box == (mailbox.Address{}) {
-			t.Error("a request key of a question is kept")
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSwarm(t, 6)
+		p := newPerson(t, s)
+		doc := s.dir.Network().Document
+		doc.Serial, doc.Issued = 1, doc.Created
+		d := s.sign(t, doc)
+		s.mu.Lock()
+		s.dir = d
+		s.mu.Unlock()
+		p.askAnyone(context.Background())
+		if p.serial() != 1 {
+			t.Fatalf("serial %d", p.serial())
 		}
-	}
+		p.keys.mu.Lock()
+		defer p.keys.mu.Unlock()
+		for at := range p.keys.certs {
+			if at.box == (mailbox.Address{}) {
+				t.Error("a request key of a question is kept")
+			}
+		}
+	})
 }
 
 // A file of another network is refused for a profile that has one.
 func TestProfileStaysWithItsNetwork(t *testing.T) {
-	p := newPerson(t, newFakeSwarm(t, 5))
-	if err := p.app.Close(); err != nil {
-		t.Fatal(err)
-	}
-	p.cfg.Network = newFakeSwarm(t, 5).network
-	app, err := OpenProfile(p.cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer app.Close()
-	if err := app.Unlock(background(t), passphrase); !errors.Is(err, ErrNoNetwork) || !errors.Is(err, directory.ErrOther) {
-		t.Fatalf("got %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		p := newPerson(t, newFakeSwarm(t, 5))
+		if err := p.app.Close(); err != nil {
+			t.Fatal(err)
+		}
+		p.cfg.Network = newFakeSwarm(t, 5).network
+		app, err := OpenProfile(p.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer app.Close()
+		if err := app.Unlock(background(t), passphrase); !errors.Is(err, ErrNoNetwork) || !errors.Is(err, directory.ErrOther) {
+			t.Fatalf("got %v", err)
+		}
+	})
 }

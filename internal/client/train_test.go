@@ -2,6 +2,7 @@ package client
 
 import (
 	"testing"
+	"testing/synctest"
 
 	"sotto/internal/identity"
 	"sotto/internal/onion"
@@ -45,28 +46,30 @@ func cellsOf(t *testing.T, first *onion.Message, n int64) (cells int) {
 // short message, its answer, and its push. (A put for which the member's request
 // key is fetched first is longer by that, and none is like it.)
 func TestTrainsAreAsLongAsMessages(t *testing.T) {
-	s := newFakeSwarm(t, 5)
-	alice, bob := newPerson(t, s), newPerson(t, s)
-	befriend(alice, bob)
-	begin := onion.Begin(1, identity.NodeID{1})
-	puts, pushes := 0, 0
-	for range 6 {
-		alices, bobs := len(alice.net.traffic()), bob.net.traffic()
-		alice.reached(alice.send(bob, "a short message"), MessageDelivered)
-		for _, b := range alice.net.traffic()[alices:] {
-			answered := 1 + cellsOf(t, nil, b[1]) // after CONNECTED
-			if cellsOf(t, &begin, b[0]) == padding.PutTrain && answered == padding.AnswerTrain {
-				puts++
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSwarm(t, 5)
+		alice, bob := newPerson(t, s), newPerson(t, s)
+		befriend(alice, bob)
+		begin := onion.Begin(1, identity.NodeID{1})
+		puts, pushes := 0, 0
+		for range 6 {
+			alices, bobs := len(alice.net.traffic()), bob.net.traffic()
+			alice.reached(alice.send(bob, "a short message"), MessageDelivered)
+			for _, b := range alice.net.traffic()[alices:] {
+				answered := 1 + cellsOf(t, nil, b[1]) // after CONNECTED
+				if cellsOf(t, &begin, b[0]) == padding.PutTrain && answered == padding.AnswerTrain {
+					puts++
+				}
+			}
+			now := bob.net.traffic()
+			for i, b := range bobs {
+				if n := now[i][1] - b[1]; n > 0 && cellsOf(t, nil, n) == padding.PushTrain {
+					pushes++
+				}
 			}
 		}
-		now := bob.net.traffic()
-		for i, b := range bobs {
-			if n := now[i][1] - b[1]; n > 0 && cellsOf(t, nil, n) == padding.PushTrain {
-				pushes++
-			}
+		if puts < 3 || pushes < 3 {
+			t.Errorf("of six messages %d puts and %d pushes are as long as dummies", puts, pushes)
 		}
-	}
-	if puts < 3 || pushes < 3 {
-		t.Errorf("of six messages %d puts and %d pushes are as long as dummies", puts, pushes)
-	}
+	})
 }

@@ -3,18 +3,36 @@ package client
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sotto/internal/identity"
 	"sotto/internal/mailbox"
+	"sotto/internal/vault"
 )
 
-// watcher is a person who looks soon for what one member did not bring.
-func watcher(t *testing.T, s *fakeSwarm) *person {
+// newMorning is a swarm early in a day, and two people whose mailboxes change at
+// midnight: each reads one mailbox of the conversation, whatever the hour of the
+// test. The second looks soon for what one member did not bring.
+func newMorning(t *testing.T) (s *fakeSwarm, alice, bob *person) {
+	t.Helper()
+	s = newFakeSwarm(t, 5)
+	s.advance(time.Until(identity.PeriodAt(s.now()).End().Add(6 * time.Hour)))
+	alice, bob = watcher(t, s, time.Minute), watcher(t, s, 100*time.Millisecond)
+	befriend(alice, bob)
+	bob.settled(s, alice)
+	return s, alice, bob
+}
+
+// watcher is a person for whom no member is slow, however busy the machine, and
+// who looks after grace for what one of them did not bring.
+func watcher(t *testing.T, s *fakeSwarm, grace time.Duration) *person {
 	t.Helper()
 	cfg, n := s.config(t)
-	cfg.timing.grace = 100 * time.Millisecond
+	cfg.timing.grace, cfg.timing.unphased = grace, true
+	cfg.timing.hedge, cfg.timing.attempt = maxWait, maxWait
 	p := &person{t: t, cfg: cfg}
 	p.open(func(a *App) error {
 		_, err := a.Create(context.Background(), "somebody", passphrase)
@@ -22,6 +40,52 @@ func watcher(t *testing.T, s *fakeSwarm) *person {
 	})
 	p.net = *n
 	return p
+}
+
+// settled waits until all that a writer has sent was read and deleted, so that
+// nothing is being looked for.
+func (p *person) settled(s *fakeSwarm, writer *person) {
+	p.t.Helper()
+	if err := writer.Flush(background(p.t)); err != nil {
+		p.t.Fatal(err)
+	}
+	p.until("nothing is looked for", func() bool {
+		p.witness.mu.Lock()
+		defer p.witness.mu.Unlock()
+		return len(p.witness.sightings) == 0 && s.written(writer) == 0
+	})
+}
+
+// remembers reports whether so many faults of a member are in the vault.
+func (p *person) remembers(id identity.NodeID, total uint32) bool {
+	stored := newWitness()
+	err := p.vault.View(p.t.Context(), func(tx *vault.Tx) error {
+		b, err := tx.Setting(settingFaults)
+		if err == nil {
+			stored.decode(b)
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, vault.ErrNotFound) {
+		p.t.Fatal(err)
+	}
+	f := stored.faults[id]
+	return f != nil && f.total == total
+}
+
+// askAgain makes a person read at a member again, as if it had got better.
+func (p *person) askAgain(id identity.NodeID) {
+	p.t.Helper()
+	p.until("it is subscribed at again", func() bool {
+		if a, b := p.conversation().members(); a == id || b == id {
+			return true
+		}
+		p.net.cut(false) // what was asked meanwhile fails with it
+		p.fmu.Lock()
+		clear(p.failed)
+		p.fmu.Unlock()
+		return false
+	})
 }
 
 // heldAgainst returns what is held against a member.
@@ -77,88 +141,95 @@ func (w *watch) members() (first, second identity.NodeID) {
 // TestWithholdingMemberIsFoundOut has one of the two keep messages back, until
 // it is blamed, and nobody else.
 func TestWithholdingMemberIsFoundOut(t *testing.T) {
-	s := newFakeSwarm(t, 5)
-	alice, bob := newPerson(t, s), watcher(t, s)
-	befriend(alice, bob)
-	liar, honest := bob.conversation().members()
-	s.keepBack(liar)
-	for n := 1; n <= strikesToBlame; n++ {
-		alice.send(bob, "in spite of it")
-		bob.until("it is found out", func() bool { return bob.heldAgainst(liar).Count == n })
-		w := bob.conversation()
-		if a, b := w.members(); n == 1 && (a == liar || b == liar) {
-			t.Error("the subscription stays where messages are kept back")
+	synctest.Test(t, func(t *testing.T) {
+		s, alice, bob := newMorning(t)
+		liar, honest := bob.conversation().members()
+		s.keepBack(liar)
+		for n := 1; n <= strikesToBlame; n++ {
+			alice.send(bob, "in spite of it")
+			bob.until("it is found out", func() bool { return bob.remembers(liar, uint32(n)) })
+			if f := bob.heldAgainst(liar); f.Count != n || f.Until.IsZero() != (n < strikesToBlame) {
+				t.Errorf("held against it after %d: %+v", n, f)
+			}
+			if a, b := bob.conversation().members(); a == liar || b == liar {
+				t.Error("the subscription stays where messages are kept back")
+			}
+			if n == strikesToBlame {
+				break
+			}
+			bob.settled(s, alice) // or what is looked for still would count again
+			s.advance(2 * strikeApart)
+			bob.askAgain(liar)
 		}
-		if n == strikesToBlame {
-			break
+		if f := bob.heldAgainst(liar); f.Until.Before(s.now()) || f.Node.Operator == "" {
+			t.Errorf("not asked last: %+v", f)
 		}
-		if !bob.heldAgainst(liar).Until.IsZero() {
-			t.Errorf("blamed after %d", n)
+		if f := bob.heldAgainst(honest); f.Count != 0 {
+			t.Errorf("held against an honest one: %+v", f)
 		}
-		// Later it is asked again, as if it had got better.
-		s.advance(2 * strikeApart)
-		bob.net.cut(true)
-		bob.net.cut(false)
-		bob.until("it is subscribed at again", func() bool {
-			a, b := bob.conversation().members()
-			return a == liar || b == liar
-		})
-	}
-	if f := bob.heldAgainst(liar); f.Until.Before(s.now()) || f.Node.Operator == "" {
-		t.Errorf("not asked last: %+v", f)
-	}
-	if f := bob.heldAgainst(honest); f.Count != 0 {
-		t.Errorf("held against an honest one: %+v", f)
-	}
-	bob.restart()
-	if f := bob.heldAgainst(liar); f.Count != strikesToBlame || f.Until.IsZero() {
-		t.Errorf("forgotten by a restart: %+v", f)
-	}
-	w := bob.conversation()
-	if a, b := w.members(); a == liar || b == liar {
-		t.Error("a blamed member is still chosen before others")
-	}
+		bob.restart()
+		if f := bob.heldAgainst(liar); f.Count != strikesToBlame || f.Until.IsZero() {
+			t.Errorf("forgotten by a restart: %+v", f)
+		}
+		if a, b := bob.conversation().members(); a == liar || b == liar {
+			t.Error("a blamed member is still chosen before others")
+		}
+	})
 }
 
 // TestNobodyIsFramed: one member pushes what no other has, put there by a writer
 // who asked no other. Nothing is held against anybody.
 func TestNobodyIsFramed(t *testing.T) {
-	s := newFakeSwarm(t, 5)
-	alice, bob := newPerson(t, s), watcher(t, s)
-	befriend(alice, bob)
-	w := bob.conversation()
-	framer, _ := w.members()
-	loc, _, _, err := w.in.box(w.period)
-	if err != nil {
-		t.Fatal(err)
-	}
-	envelope := make([]byte, 4096)
-	it := mailbox.Item{Digest: mailbox.EnvelopeDigest(loc.Address(), envelope), Expiry: uint64(s.now().Add(time.Hour).Unix()), Envelope: envelope}
-	s.mu.Lock()
-	s.members[framer].box(loc.Address()).add(it)
-	s.mu.Unlock()
-	bob.until("it came", func() bool { return bob.unread.Load() == 1 })
-	bob.until("it was looked for", func() bool { return !bob.witness.pending(it.Digest) })
-	if f, err := bob.MemberFaults(t.Context()); err != nil || len(f) != 0 {
-		t.Errorf("held against somebody: %+v, %v", f, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s, _, bob := newMorning(t)
+		w := bob.conversation()
+		framer, _ := w.members()
+		loc, _, _, err := w.in.box(w.period)
+		if err != nil {
+			t.Fatal(err)
+		}
+		envelope := make([]byte, 4096)
+		it := mailbox.Item{Digest: mailbox.EnvelopeDigest(loc.Address(), envelope), Expiry: uint64(s.now().Add(time.Hour).Unix()), Envelope: envelope}
+		asked := map[identity.NodeID]bool{}
+		s.mu.Lock()
+		s.hook = func(node identity.NodeID, req mailbox.Request) error {
+			if f, ok := req.(*mailbox.Fetch); ok && f.Address() == loc.Address() {
+				asked[node] = true
+			}
+			return nil
+		}
+		s.members[framer].box(loc.Address()).add(it)
+		s.mu.Unlock()
+		bob.until("all others were asked for it", func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return len(asked) == len(s.members)-1 && !asked[framer]
+		})
+		bob.until("it was looked for", func() bool { return !bob.witness.pending(it.Digest) })
+		if f, err := bob.MemberFaults(t.Context()); err != nil || len(f) != 0 {
+			t.Errorf("held against somebody: %+v, %v", f, err)
+		}
+	})
 }
 
 // TestAuditFindsWhatBothKeepBack reads at a third member.
 func TestAuditFindsWhatBothKeepBack(t *testing.T) {
-	s := newFakeSwarm(t, 5)
-	alice, bob := newPerson(t, s), watcher(t, s)
-	befriend(alice, bob)
-	first, second := bob.conversation().members()
-	s.keepBack(first, second)
-	before := len(bob.texts(alice, false))
-	alice.send(bob, "in spite of both")
-	alice.until("it is stored", func() bool { return s.written(alice) > 0 || len(bob.texts(alice, false)) > before })
-	bob.until("an audit finds it", func() bool {
-		bob.audit()
-		return len(bob.texts(alice, false)) > before
+	synctest.Test(t, func(t *testing.T) {
+		s, alice, bob := newMorning(t)
+		first, second := bob.conversation().members()
+		s.keepBack(first, second)
+		before := len(bob.texts(alice, false))
+		alice.send(bob, "in spite of both")
+		alice.until("it is stored", func() bool { return s.written(alice) > 0 })
+		if n := len(bob.texts(alice, false)); n != before {
+			t.Fatalf("%d messages came by themselves: the test looks at nothing", n-before)
+		}
+		bob.until("an audit finds it", func() bool {
+			bob.audit()
+			return len(bob.texts(alice, false)) > before
+		})
+		bob.until("both are found out", func() bool { return bob.heldAgainst(first).Count == 1 && bob.heldAgainst(second).Count == 1 })
 	})
-	bob.until("both are found out", func() bool { return bob.heldAgainst(first).Count == 1 && bob.heldAgainst(second).Count == 1 })
 }
 
 func TestStrikes(t *testing.T) {
