@@ -34,7 +34,7 @@ func newFleet(t *testing.T, nodes int) *fleet {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fleet{t: t, key: key, port: freePort(t)}
+	f := &fleet{t: t, key: key, port: freePort(t, nodes+1)}
 	f.network, f.made, err = directory.Local(directory.LocalConfig{Nodes: nodes, Port: f.port, Created: time.Now(), Key: key, Rand: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
@@ -165,9 +165,7 @@ func TestDirectoryTravels(t *testing.T) {
 			t.Errorf("node %d stored serial %d", i+1, got)
 		}
 	}
-	if !strings.Contains(logged.String(), "not listed any more") {
-		t.Error("the node that left does not say so")
-	}
+	logged.waitFor(t, "not listed any more") // said once it is adopted
 	n, stop := f.start(f.layOut(joiner), nil)
 	waitFor(t, n, func(s directory.Source) bool { return len(s.Past()) == 1 && s.Past()[0].Serial() == 0 })
 	// What it learned survives a restart, and the node that left starts too.
@@ -278,13 +276,41 @@ func TestParseAnswerRefuses(t *testing.T) {
 
 // safeBuffer takes log lines of several goroutines.
 type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu    sync.Mutex
+	b     bytes.Buffer
+	wrote chan struct{} // closed with the next line, if somebody waits for it
+}
+
+// waitFor waits until a line says something.
+func (s *safeBuffer) waitFor(t *testing.T, text string) {
+	t.Helper()
+	limit := time.After(time.Minute) // for a machine that is very busy
+	for {
+		s.mu.Lock()
+		said := strings.Contains(s.b.String(), text)
+		if s.wrote == nil {
+			s.wrote = make(chan struct{})
+		}
+		wrote := s.wrote
+		s.mu.Unlock()
+		if said {
+			return
+		}
+		select {
+		case <-wrote:
+		case <-limit:
+			t.Fatalf("nothing says %q", text)
+		}
+	}
 }
 
 func (s *safeBuffer) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.wrote != nil {
+		close(s.wrote)
+		s.wrote = nil
+	}
 	return s.b.Write(p)
 }
 

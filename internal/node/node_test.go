@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func newDir(t *testing.T) string {
 	t.Helper()
 	network, nodes, err := directory.Local(directory.LocalConfig{
-		Nodes: 1, Swarm: 1, Port: freePort(t), Created: time.Now(), Rand: rand.Reader,
+		Nodes: 1, Swarm: 1, Port: freePort(t, 1), Created: time.Now(), Rand: rand.Reader,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -40,14 +40,32 @@ func newDir(t *testing.T) string {
 	return dir
 }
 
-func freePort(t *testing.T) uint16 {
+// freePort returns a port that is free at the addresses of so many nodes.
+func freePort(t *testing.T, nodes int) uint16 {
 	t.Helper()
-	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 1, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
+	var last error
+	for range 100 { // drawn anew while somebody has it at another address
+		port := uint16(0)
+		var conns []io.Closer
+		for i := 1; i <= nodes; i++ {
+			var c *net.UDPConn
+			if c, last = net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, byte(i), 0, 1), Port: int(port)}); last != nil {
+				break
+			}
+			conns = append(conns, c)
+			port = uint16(c.LocalAddr().(*net.UDPAddr).Port)
+		}
+		for _, c := range conns {
+			if err := c.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if last == nil {
+			return port
+		}
 	}
-	defer c.Close()
-	return uint16(c.LocalAddr().(*net.UDPAddr).Port)
+	t.Fatal(last)
+	return 0
 }
 
 func get(t *testing.T, url string) (int, string) {
