@@ -66,11 +66,23 @@ func ParseAsking(b []byte) (Asking, error) {
 // 1 + MaxPast directories.
 func (a Asking) Lacks(s Source) (out []*Directory) {
 	for _, d := range append([]*Directory{s.Current()}, s.Past()...) {
-		known := d.serial == a.Serial || slices.Contains(a.Past, d.serial)
-		tooOld := len(a.Past) == MaxPast && d.serial < a.Past[MaxPast-1]
-		if !known && !tooOld {
+		if a.lacks(d.serial) {
 			out = append(out, d)
 		}
 	}
 	return out
+}
+
+// lacks reports whether the asker has no directory of a serial and would take it.
+func (a Asking) lacks(serial uint64) bool {
+	known := serial == a.Serial || slices.Contains(a.Past, serial)
+	tooOld := len(a.Past) == MaxPast && serial < a.Past[MaxPast-1]
+	return !known && !tooOld
+}
+
+// Ahead reports whether the asker has what a source lacks: a newer directory, or
+// a past one. A node that joins has been given the newest one alone, and asks in
+// vain for the others while nobody knows it yet.
+func (a Asking) Ahead(s Source) bool {
+	return slices.ContainsFunc(append([]uint64{a.Serial}, a.Past...), AskingOf(s).lacks)
 }

@@ -53,6 +53,28 @@ func TestAskingGetsWhatItLacks(t *testing.T) {
 	}
 }
 
+// TestAhead: who is asked asks back when there is something to have.
+func TestAhead(t *testing.T) {
+	s := newSuccession(t)
+	for name, tc := range map[string]struct {
+		asker, asked []uint64
+		want         bool
+	}{
+		"same":               {[]uint64{2, 3}, []uint64{2, 3}, false},
+		"behind":             {[]uint64{2}, []uint64{2, 3}, false},
+		"newer":              {[]uint64{2, 3}, []uint64{2}, true},
+		"knows a past one":   {[]uint64{5, 6, 9}, []uint64{9}, true},
+		"knows an older one": {[]uint64{4, 5, 6, 9}, []uint64{5, 6, 9}, true},
+		"older than all":     {[]uint64{3, 9}, []uint64{5, 6, 7, 8, 9}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := directory.AskingOf(liveAt(t, s, tc.asker...)).Ahead(liveAt(t, s, tc.asked...)); got != tc.want {
+				t.Errorf("ahead: %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
 func TestParseAskingRefuses(t *testing.T) {
 	good := directory.Asking{Serial: 9, Past: []uint64{7, 5}}.Encode()
 	for name, tc := range map[string]struct {

@@ -46,7 +46,7 @@ type follower struct {
 	log    *slog.Logger
 
 	reload    chan struct{}
-	ahead     chan identity.NodeID // nodes that asked and have a newer one
+	ahead     chan identity.NodeID // nodes that asked and have more
 	answering chan struct{}
 
 	// adopting is held from the check of a directory until it is adopted.
@@ -247,7 +247,7 @@ func (f *follower) serve(from identity.NodeID, rwc io.ReadWriter) error {
 			return err
 		}
 	}
-	if asking.Serial > f.live.Current().Serial() {
+	if asking.Ahead(f.live) {
 		select {
 		case f.ahead <- from:
 		default: // another one that is ahead is about to be asked
