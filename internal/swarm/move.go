@@ -52,10 +52,11 @@ type moves struct {
 	lineage lineage
 	adopted time.Time
 	got     known
-	whole   []uint64 // serials under which this node was whole
-	floor   uint64   // the first serial since which nothing was dropped here
-	lost    bool     // the store lost something that did not come back yet
-	losses  int      // how often lose was called
+	gone    map[identity.NodeID]bool // had dropped what is this node's when asked
+	whole   []uint64                 // serials under which this node was whole
+	floor   uint64                   // the first serial since which nothing was dropped here
+	lost    bool                     // the store lost something that did not come back yet
+	losses  int                      // how often lose was called
 	handed  map[identity.NodeID]bool
 	dropped map[directory.SwarmID]bool
 	left    store.Load // for others
@@ -87,6 +88,7 @@ func (m *moves) begin(ctx context.Context, v *view) error {
 	m.mu.Lock()
 	m.view, m.adopted, m.lineage = v, now, v.lineage()
 	m.got, m.whole, m.lost, m.counted = make(known), nil, false, false
+	m.gone = make(map[identity.NodeID]bool)
 	m.handed, m.dropped = make(map[identity.NodeID]bool), make(map[directory.SwarmID]bool)
 	for _, x := range marks {
 		m.lost = m.lost || x.Fact == store.FactSalvaged
@@ -256,7 +258,7 @@ func (m *moves) ungotLocked() (ids []identity.NodeID) {
 	}
 	whole := slices.Contains(m.whole, m.view.dir.Serial())
 	for _, id := range m.lineage.nodes() {
-		if _, ok := m.got[id]; !ok && !(whole && slices.Contains(m.lineage[0].sets[0], id)) {
+		if _, ok := m.got[id]; !ok && !m.gone[id] && !(whole && slices.Contains(m.lineage[0].sets[0], id)) {
 			ids = append(ids, id)
 		}
 	}
@@ -316,11 +318,26 @@ func (m *moves) getAll(ctx context.Context, v *view) (left bool, err error) {
 		if p == nil {
 			continue // the directory changed again
 		}
-		if e := m.get(ctx, v, p); e != nil {
+		e := m.get(ctx, v, p)
+		if errors.Is(e, errDropped) {
+			m.noteGone(v, p.id) // under this directory it never has it again
+			continue
+		}
+		if e != nil {
 			left, err = true, errors.Join(err, e)
 		}
 	}
 	return left, err
+}
+
+// noteGone notes that a node has handed over what is this one's and dropped it:
+// there is nothing to get there, and it does not wait for anybody.
+func (m *moves) noteGone(v *view, id identity.NodeID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.view == v {
+		m.gone[id] = true
+	}
 }
 
 // get pulls this node's addresses from a node that kept them. The first question
