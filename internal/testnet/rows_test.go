@@ -103,7 +103,7 @@ func traits(key, value []byte, quotes map[string][]byte) (addr mailbox.Address, 
 		k.fixed(addr[:])
 		k.keep(32)
 		v.skip(8) // expiry
-	case 'b', 's': // deleted hours, the whole store
+	case 'b', 's', 'v': // deleted hours, the whole store, moves between swarms
 		return addr, nil, nil
 	default:
 		return addr, nil, fmt.Errorf("unknown table %q", table)

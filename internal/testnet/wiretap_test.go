@@ -157,7 +157,7 @@ func plainTLS(protocols ...string) *tls.Config {
 func tapQUIC() *quic.Config {
 	return &quic.Config{
 		MaxIdleTimeout: 5 * time.Second, KeepAlivePeriod: time.Second,
-		MaxIncomingStreams: 1 << 12, InitialStreamReceiveWindow: 1 << 20, InitialConnectionReceiveWindow: 1 << 21,
+		MaxIncomingStreams: 1 << 12, MaxIncomingUniStreams: 1 << 12, InitialStreamReceiveWindow: 1 << 20, InitialConnectionReceiveWindow: 1 << 21,
 	}
 }
 
@@ -221,6 +221,9 @@ func (w *wiretap) connection(i int, tap *tap, conn *quic.Conn) {
 	defer stop()
 	var streams sync.WaitGroup
 	defer streams.Wait()
+	if d.protocol == link.ProtocolService {
+		streams.Go(func() { w.tails(d, &streams, up, conn) })
+	}
 	for id := uint32(1); ; id++ {
 		near, err := conn.AcceptStream(w.ctx)
 		if err != nil {
@@ -233,6 +236,28 @@ func (w *wiretap) connection(i int, tap *tap, conn *quic.Conn) {
 			return
 		}
 		streams.Go(func() { w.stream(d, id, near, far) })
+	}
+}
+
+// tails passes on what streams go on as (spec/link.md §4.3). They name a stream
+// by its number, which is the same on both sides of the tap.
+func (w *wiretap) tails(d dialled, streams *sync.WaitGroup, up, conn *quic.Conn) {
+	for {
+		far, err := up.AcceptUniStream(w.ctx)
+		if err != nil {
+			return
+		}
+		near, err := conn.OpenUniStreamSync(w.ctx)
+		if err != nil {
+			return
+		}
+		s := &tappedService{w: w, dialled: d, client: true}
+		streams.Go(func() {
+			// Nothing is written for long: its end has to be passed on by itself.
+			stop := context.AfterFunc(near.Context(), func() { far.CancelRead(0) })
+			defer stop()
+			passBytes(far, near, s.toward)
+		})
 	}
 }
 
@@ -283,7 +308,19 @@ func (w *wiretap) passCells(from, to *quic.Stream, ch *tappedChannel, toward boo
 	}
 }
 
-func passBytes(from, to *quic.Stream, see func([]byte)) {
+// reading and writing are the two directions of a stream.
+type (
+	reading interface {
+		io.Reader
+		CancelRead(quic.StreamErrorCode)
+	}
+	writing interface {
+		io.WriteCloser
+		CancelWrite(quic.StreamErrorCode)
+	}
+)
+
+func passBytes(from reading, to writing, see func([]byte)) {
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := from.Read(buf)
@@ -302,7 +339,7 @@ func passBytes(from, to *quic.Stream, see func([]byte)) {
 }
 
 // passEnd ends a direction as its other end did.
-func passEnd(to *quic.Stream, err error) {
+func passEnd(to writing, err error) {
 	var reset *quic.StreamError
 	switch {
 	case err == io.EOF:
@@ -315,7 +352,7 @@ func passEnd(to *quic.Stream, err error) {
 }
 
 // passRefusal tells the writer that its reader wants no more.
-func passRefusal(from *quic.Stream, err error) {
+func passRefusal(from reading, err error) {
 	var reset *quic.StreamError
 	if errors.As(err, &reset) {
 		from.CancelRead(reset.ErrorCode)
