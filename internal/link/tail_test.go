@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -104,33 +105,34 @@ func TestTailOfAnAbortedStreamIsRefused(t *testing.T) {
 
 // TestTailsMeetTheirStreams takes both orders, and what belongs to nobody.
 func TestTailsMeetTheirStreams(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	ts := newTails()
-	str := new(quic.ReceiveStream)
-	if ts.hand(4, str) {
-		t.Error("nobody waited")
-	}
-	if got, err := ts.take(ctx, 4); got != str || err != nil {
-		t.Errorf("came first: %v", err)
-	}
-	got := make(chan *quic.ReceiveStream)
-	go func() {
-		s, _ := ts.take(ctx, 8)
-		got <- s
-	}()
-	for !ts.hand(8, str) { // until take waits
-		ts.mu.Lock()
-		delete(ts.here, 8)
-		ts.mu.Unlock()
-	}
-	if <-got != str {
-		t.Error("came last")
-	}
-	cancel()
-	if _, err := ts.take(ctx, 12); !errors.Is(err, errTail) {
-		t.Errorf("after the connection's end: %v", err)
-	}
-	if len(ts.here)+len(ts.waiting) != 0 {
-		t.Error("something is left")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		ts := newTails()
+		str := new(quic.ReceiveStream)
+		if ts.hand(4, str) {
+			t.Error("nobody waited")
+		}
+		if got, err := ts.take(ctx, 4); got != str || err != nil {
+			t.Errorf("came first: %v", err)
+		}
+		got := make(chan *quic.ReceiveStream)
+		go func() {
+			s, _ := ts.take(ctx, 8)
+			got <- s
+		}()
+		synctest.Wait() // until take waits
+		if !ts.hand(8, str) {
+			t.Error("somebody waited")
+		}
+		if <-got != str {
+			t.Error("came last")
+		}
+		cancel()
+		if _, err := ts.take(ctx, 12); !errors.Is(err, errTail) {
+			t.Errorf("after the connection's end: %v", err)
+		}
+		if len(ts.here)+len(ts.waiting) != 0 {
+			t.Error("something is left")
+		}
+	})
 }
