@@ -205,7 +205,9 @@ func (p *joinPerson) come() {
 	if p.c, err = app.Client(); err != nil {
 		p.w.t.Error(err)
 	}
-	p.id, p.root = p.c.ID(), p.c.root
+	if p.root == ([32]byte{}) { // others read both from now on
+		p.id, p.root = p.c.ID(), p.c.root
+	}
 }
 
 func (p *joinPerson) leave() {
