@@ -167,7 +167,7 @@ func live(t *testing.T, scale joinScale, delay bool, views int, prepare func(*jo
 // found out, so the joiner can join what can be joined.
 func TestJoiner(t *testing.T) {
 	if raced {
-		t.Skip("virtual days of two worlds are too much for the race detector, which then fails by itself")
+		t.Skip("virtual days of two worlds take the race detector minutes")
 	}
 	scale := joinScale{accounts: 8, conversations: 16, messages: 20, periods: 2, swarms: 3, tick: 10 * time.Minute}
 	var plain, marked joining
