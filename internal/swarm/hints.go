@@ -13,8 +13,12 @@ const (
 	// hintQueue is how many hints wait for the disk; beyond it reconciliation
 	// does the work.
 	hintQueue = 4096
-	// hintBatch is how many are written at once.
-	hintBatch = 512
+	// hintPause is for how long hints gather before they are written, so that
+	// they cost few syncs of their own while a member is away.
+	hintPause = 100 * time.Millisecond
+	// hintBatch is how many are written at once: puts wait behind them, and when
+	// a member falls silent, there is one for each put of its last seconds.
+	hintBatch = 64
 	// handWindow is how many records are handed over at a time, so that a peer
 	// that returns can still answer puts.
 	handWindow = 16
@@ -45,27 +49,42 @@ func passedOver(err error) bool {
 }
 
 // keepHints is the goroutine that writes hints, many at once, beside the puts
-// that nobody waits for them with (spec/swarm.md §5.11).
+// that nobody waits for them with (spec/swarm.md §5.11). What has gathered when
+// ctx ends is written, too.
 func (s *Swarm) keepHints(ctx context.Context) {
 	for {
-		var batch []store.Hint
 		select {
 		case h := <-s.hints:
-			batch = append(batch, h)
+			sleep(ctx, hintPause)
+			s.writeHints(h)
 		case <-ctx.Done():
+			s.writeHints()
 			return
 		}
+	}
+}
+
+// writeHints writes some hints and all that wait.
+func (s *Swarm) writeHints(batch ...store.Hint) {
+	for ; ; batch = batch[:0] {
 		for len(batch) < hintBatch && len(s.hints) > 0 {
 			batch = append(batch, <-s.hints)
 		}
-		if err := s.cfg.Store.AddHints(ctx, batch); err != nil {
-			continue // a full or failed disk: reconciliation does the work
+		if len(batch) == 0 {
+			return
 		}
-		s.metrics.hints.Add(float64(len(batch)))
-		for _, h := range batch {
-			if p := s.peer(h.Node); p != nil && !p.away() {
-				signal(p.hand) // it came back before its hints were written
-			}
+		if err := s.cfg.Store.AddHints(context.WithoutCancel(s.ctx), batch); err == nil {
+			s.hinted(batch)
+		} // else a full or failed disk: reconciliation does the work
+	}
+}
+
+// hinted has what was just noted handed over to those that came back before.
+func (s *Swarm) hinted(hints []store.Hint) {
+	s.metrics.hints.Add(float64(len(hints)))
+	for _, h := range hints {
+		if p := s.peer(h.Node); p != nil && !p.away() {
+			signal(p.hand)
 		}
 	}
 }

@@ -55,7 +55,7 @@ type peer struct {
 
 	// mu guards down and bytes, and orders send against failQueued.
 	mu     sync.Mutex
-	down   bool // neither connected nor connecting
+	down   bool // the last attempt failed, and none has succeeded since
 	bytes  int  // waiting in queue
 	missed bool // a change was not sent: tell it to compare
 
@@ -193,10 +193,18 @@ func (p *peer) run(ctx context.Context) {
 		}
 		p.pause(ctx, backoff)
 		backoff = min(2*backoff, backoffMax)
-		p.mu.Lock()
-		p.down = false
-		p.mu.Unlock()
+		if !p.member {
+			p.up() // nobody calls it but those who wait for an attempt
+		}
 	}
+}
+
+// up lets calls wait for the peer. A member that could not be reached gets none
+// before it is: those that gathered during an attempt would fail all at once.
+func (p *peer) up() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = false
 }
 
 // needed waits until a stream to the peer is wanted, for a member at once; it
@@ -256,7 +264,7 @@ func (p *peer) failQueued() {
 	}
 }
 
-// away reports whether the peer is neither connected nor connecting.
+// away reports whether the last attempt to reach the peer failed.
 func (p *peer) away() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -297,5 +305,6 @@ func (p *peer) connect(ctx context.Context) error {
 		return err
 	}
 	sess.watch.stop()
+	p.up()
 	return sess.run(ctx)
 }
