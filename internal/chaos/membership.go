@@ -24,10 +24,10 @@ type Changes struct {
 type succession struct{ join, leave int }
 
 // successions come at equal distances through a storm: a swarm grows, swarms are
-// split, and grow together again. They are as many as a node remembers
-// directories (directory.MaxPast): the moves of the first may still be under way
-// when the last comes.
-var successions = [directory.MaxPast]succession{{join: 1}, {join: 4}, {leave: 2}, {leave: 3}}
+// split, and grow together again. They are fewer than a node remembers directories
+// (directory.MaxPast): the moves of the first may still be under way when the
+// last comes.
+var successions = []succession{{join: 1}, {join: 4}, {leave: 2}, {leave: 3}}
 
 // steadfast nodes never leave: they have the probers' identities, and are given
 // each directory.

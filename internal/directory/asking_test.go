@@ -3,6 +3,7 @@ package directory_test
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -20,6 +21,13 @@ func liveAt(t *testing.T, s *succession, serials ...uint64) *directory.Live {
 	return l
 }
 
+// upTo returns as many serials as a source keeps, ascending to the last.
+func upTo(last uint64) []uint64 {
+	out := downFrom(last, 1+directory.MaxPast)
+	slices.Reverse(out)
+	return out
+}
+
 func TestAskingGetsWhatItLacks(t *testing.T) {
 	s := newSuccession(t)
 	for name, tc := range map[string]struct {
@@ -31,8 +39,8 @@ func TestAskingGetsWhatItLacks(t *testing.T) {
 		"far behind":      {[]uint64{2}, []uint64{2, 3, 5, 9}, []uint64{9, 5, 3}},
 		"joined late":     {[]uint64{9}, []uint64{5, 6, 9}, []uint64{6, 5}},
 		"ahead":           {[]uint64{9}, []uint64{6}, []uint64{6}},
-		"full of newer":   {[]uint64{5, 6, 7, 8, 9}, []uint64{3, 4}, nil},
-		"full, one newer": {[]uint64{4, 6, 7, 8, 9}, []uint64{3, 5, 9}, []uint64{5}},
+		"full of newer":   {upTo(29), []uint64{3, 4}, nil},
+		"full, one newer": {append([]uint64{4}, upTo(29)[1:]...), []uint64{3, 13, 29}, []uint64{13}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			asked := directory.AskingOf(liveAt(t, s, tc.asker...))
@@ -65,7 +73,7 @@ func TestAhead(t *testing.T) {
 		"newer":              {[]uint64{2, 3}, []uint64{2}, true},
 		"knows a past one":   {[]uint64{5, 6, 9}, []uint64{9}, true},
 		"knows an older one": {[]uint64{4, 5, 6, 9}, []uint64{5, 6, 9}, true},
-		"older than all":     {[]uint64{3, 9}, []uint64{5, 6, 7, 8, 9}, false},
+		"older than all":     {[]uint64{3, 29}, upTo(29), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := directory.AskingOf(liveAt(t, s, tc.asker...)).Ahead(liveAt(t, s, tc.asked...)); got != tc.want {
@@ -86,7 +94,7 @@ func TestParseAskingRefuses(t *testing.T) {
 		"cut":          {good[:len(good)-1], directory.ErrInvalid},
 		"longer":       {append(bytes.Clone(good), 0), directory.ErrInvalid},
 		"out of order": {directory.Asking{Serial: 9, Past: []uint64{5, 7}}.Encode(), directory.ErrInvalid},
-		"too many":     {directory.Asking{Serial: 9, Past: []uint64{8, 7, 6, 5, 4}}.Encode(), directory.ErrInvalid},
+		"too many":     {directory.Asking{Serial: 29, Past: downFrom(28, directory.MaxPast+1)}.Encode(), directory.ErrInvalid},
 	} {
 		if _, err := directory.ParseAsking(tc.b); !errors.Is(err, tc.want) {
 			t.Errorf("%s: got %v, want %v", name, err, tc.want)

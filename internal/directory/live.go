@@ -11,9 +11,10 @@ import (
 )
 
 const (
-	// MaxPast is how many past directories are kept: what lies with the nodes
-	// of one is moved within hours, so that four cover a day of changes.
-	MaxPast = 4
+	// MaxPast is how many past directories are kept: mailboxes are moved within
+	// hours, so that a change an hour for most of a day loses none of the nodes
+	// that they lie with.
+	MaxPast = 16
 	// PastFor is how long a directory matters after its successor was issued:
 	// as long as the longest-lived record that can lie with its nodes, which is
 	// a mailbox of 18 days (spec/mailbox.md §3).

@@ -44,6 +44,15 @@ func serials(ds []*directory.Directory) (out []uint64) {
 	return out
 }
 
+// downFrom returns n serials, descending.
+func downFrom(serial uint64, n int) (out []uint64) {
+	for range n {
+		out = append(out, serial)
+		serial--
+	}
+	return out
+}
+
 func wantPast(t *testing.T, l *directory.Live, want ...uint64) {
 	t.Helper()
 	got := serials(l.Past())
@@ -85,31 +94,33 @@ func TestLiveAdoptsWhatIsNewer(t *testing.T) {
 		t.Fatal("word of a change that was refused")
 	default:
 	}
-	for serial := uint64(3); serial <= 7; serial++ {
+	last := uint64(3 + directory.MaxPast)
+	for serial := uint64(3); serial <= last; serial++ {
 		if err := l.Adopt(s.at(serial)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	wantPast(t, l, 6, 5, 4, 3)
-	// The time of 5 is over once 6 is PastFor old; that of 6 an hour later.
-	now = created.Add(6*time.Hour + directory.PastFor)
-	wantPast(t, l, 6)
+	wantPast(t, l, downFrom(last-1, directory.MaxPast)...)
+	// The time of one is over once the next is PastFor old.
+	now = created.Add(time.Duration(last-1)*time.Hour + directory.PastFor)
+	wantPast(t, l, last-1)
 	now = now.Add(time.Hour)
 	wantPast(t, l)
 }
 
 func TestLiveRemembers(t *testing.T) {
 	s := newSuccession(t)
-	l := directory.NewLive(verified(t, s.at(9)), func() time.Time { return created })
-	for _, serial := range []uint64{5, 7, 6, 7, 9, 12, 4, 3, 8} {
+	l := directory.NewLive(verified(t, s.at(29)), func() time.Time { return created })
+	known := downFrom(28, directory.MaxPast)
+	for _, serial := range append([]uint64{25, 27, 26, 27, 29, 32, 4, 3, 28}, known...) {
 		if err := l.Remember(s.at(serial)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got := l.Current().Serial(); got != 9 {
+	if got := l.Current().Serial(); got != 29 {
 		t.Fatalf("remembering changed the current directory to %d", got)
 	}
-	wantPast(t, l, 8, 7, 6, 5)
+	wantPast(t, l, known...)
 	changed := l.Changed()
 	if err := l.Remember(s.at(4)); err != nil {
 		t.Fatal(err)

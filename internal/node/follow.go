@@ -30,7 +30,7 @@ const (
 	// or started: by asking it shows what it has. Each of them tells as many, so
 	// that the word is everywhere in seconds.
 	tellNodes = 16
-	// askTimeout bounds one question with its answer of five documents.
+	// askTimeout bounds one question with its answer of 1 + MaxPast documents.
 	askTimeout = 30 * time.Second
 	// maxAnswering bounds the questions that a node answers at a time.
 	maxAnswering = 32

@@ -132,12 +132,12 @@ func (x level) whole(got known) bool {
 }
 
 // deep reports whether no directory before those that the view knows matters:
-// its oldest is the network's first, or what came before has expired since, or
-// there are as many past ones as count.
+// its oldest is the network's first, or what came before has expired since. That
+// older ones were forgotten, as too many, says nothing of what lies with their nodes.
 func (v *view) deep(now time.Time) bool {
 	oldest := v.dir
 	if n := len(v.past); n > 0 {
 		oldest = v.past[n-1]
 	}
-	return oldest.Serial() == 0 || len(v.past) == directory.MaxPast || !now.Before(oldest.Issued().Add(directory.PastFor))
+	return oldest.Serial() == 0 || !now.Before(oldest.Issued().Add(directory.PastFor))
 }

@@ -279,6 +279,62 @@ func TestChangesInQuickSuccession(t *testing.T) {
 	w.arrive(letters)
 }
 
+// TestMovesOutliveManyChanges replaces all members, who then get nothing while
+// more directories follow than used to count. They must know still whom to ask,
+// and not take themselves for whole.
+func TestMovesOutliveManyChanges(t *testing.T) {
+	w := newWorld(t, 5)
+	letters := w.fill(1, 2)
+	var entries []directory.Node
+	for range 5 {
+		_, entry := w.recruit(0)
+		entries = append(entries, entry)
+	}
+	w.change(func(doc *directory.Document) { doc.Nodes = entries })
+	w.tell(w.nodes[:5]...)
+	var release []func()
+	for _, n := range w.nodes[5:] {
+		n.live = w.source()
+		n.make()
+		release = append(release, n.hold())
+		n.run()
+	}
+	for range 5 {
+		w.change(func(*directory.Document) {})
+		w.tell(w.nodes...)
+	}
+	for _, n := range w.nodes[5:] {
+		if n.swarm.Moving().Whole {
+			t.Error("whole without a record")
+		}
+	}
+	b := letters[0].b
+	if batch, err := w.client(w.nodes[6]).fetch(b, mailbox.Cursor{}, b.owner); err != nil || len(batch.Items) != 2 {
+		t.Errorf("%v, %v", batch, err)
+	}
+	for _, f := range release {
+		f()
+	}
+	w.arrive(letters)
+}
+
+// TestForgottenDirectoriesAreNotSettled has as many past directories as count,
+// and not the first one: what lies with its keepers is unknown.
+func TestForgottenDirectoriesAreNotSettled(t *testing.T) {
+	w := newWorld(t, 5)
+	for range directory.MaxPast + 1 {
+		w.change(func(*directory.Document) {})
+	}
+	live := w.source()
+	v := &view{dir: live.Current(), past: live.Past()}
+	if len(v.past) != directory.MaxPast || v.deep(w.now()) {
+		t.Errorf("%d past directories reach back to the first one", len(v.past))
+	}
+	if !v.deep(w.now().Add(directory.PastFor)) {
+		t.Error("what is older has not expired")
+	}
+}
+
 // TestCrashesWhileMoving cuts the power of the new member and of an old one at
 // several moments of a move.
 func TestCrashesWhileMoving(t *testing.T) {
