@@ -88,39 +88,39 @@ func newNetworkCreate(o *options) *cobra.Command {
 
 func newNetworkJoin(o *options) *cobra.Command {
 	var key, network string
-	var dry bool
+	var how howToChange
 	cmd := &cobra.Command{
 		Use:   "join --key KEYFILE --network FILE CARD...",
 		Short: "Sign the network with further nodes, or with changed cards of listed ones",
 		Long: "Gives each node of the cards (sotto node init) a place drawn by lot, prints what moves, and\n" +
 			"replaces FILE by the next one. Add nodes of people whom you don't know one at a time.",
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, cards []string) error {
+		RunE: func(cmd *cobra.Command, cards []string) error {
 			nodes, err := readCards(cards)
 			if err != nil {
 				return err
 			}
-			return o.changeNetwork(key, network, dry, func(*directory.Directory) (directory.Change, error) {
+			return o.changeNetwork(cmd.Context(), key, network, how, func(*directory.Directory) (directory.Change, error) {
 				return directory.Change{Join: nodes}, nil
 			})
 		},
 	}
 	keyFlags(cmd, &key, &network)
-	cmd.Flags().BoolVar(&dry, "dry-run", false, "print what would move, and change nothing")
+	how.flags(cmd)
 	return cmd
 }
 
 func newNetworkLeave(o *options) *cobra.Command {
 	var key, network string
-	var dry bool
+	var how howToChange
 	cmd := &cobra.Command{
 		Use:   "leave --key KEYFILE --network FILE ID...",
 		Short: "Sign the network without some of its nodes",
 		Long: "Prints what moves, and replaces FILE by the next one. An ID may be cut to its first digits.\n" +
 			"Let nodes that leave run on until they say that they have handed over what they kept.",
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, ids []string) error {
-			return o.changeNetwork(key, network, dry, func(d *directory.Directory) (c directory.Change, err error) {
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			return o.changeNetwork(cmd.Context(), key, network, how, func(d *directory.Directory) (c directory.Change, err error) {
 				for _, prefix := range ids {
 					id, err := findNode(d, prefix)
 					if err != nil {
@@ -133,7 +133,7 @@ func newNetworkLeave(o *options) *cobra.Command {
 		},
 	}
 	keyFlags(cmd, &key, &network)
-	cmd.Flags().BoolVar(&dry, "dry-run", false, "print what would move, and change nothing")
+	how.flags(cmd)
 	return cmd
 }
 
@@ -145,64 +145,6 @@ func keyFlags(cmd *cobra.Command, key, network *string) {
 			panic(err) // the flags are defined above
 		}
 	}
-}
-
-// changeNetwork plans, signs and writes the next document.
-func (o *options) changeNetwork(keyFile, file string, dry bool, change func(*directory.Directory) (directory.Change, error)) error {
-	seed, err := node.ReadKey(keyFile)
-	if err != nil {
-		return err
-	}
-	signer, err := suite.SigningKeyFrom(seed)
-	if err != nil {
-		return err
-	}
-	old, d, err := readNetwork(file)
-	if err != nil {
-		return err
-	}
-	if signer.Public() != d.NetworkKey() {
-		return fmt.Errorf("%s is not the key of the network in %s", keyFile, file)
-	}
-	c, err := change(d)
-	if err != nil {
-		return err
-	}
-	plan, err := d.Plan(rand.Reader, time.Now(), c)
-	if err != nil {
-		return err
-	}
-	n, err := directory.SignDocument(signer, plan.Document)
-	if err != nil {
-		return err
-	}
-	n.Processes = old.Processes
-	if !dry {
-		if _, err := writeNetwork(file, n); err != nil {
-			return err
-		}
-	}
-	for _, id := range weakened(d, plan) {
-		o.note("Swarm %d loses half of its keepers or more at once. Let the others fetch what it keeps before these nodes stop.", id)
-	}
-	return o.print(changeOf(plan, dry), describePlan(d, plan, file, dry))
-}
-
-// weakened returns the swarms that stay and of whose members a majority does not.
-func weakened(d *directory.Directory, plan *directory.Plan) (out []directory.SwarmID) {
-	stays := make(map[directory.SwarmID]int)
-	for _, n := range plan.Document.Nodes {
-		if old, ok := d.Node(n.ID); ok && old.Swarm == n.Swarm {
-			stays[n.Swarm]++
-		}
-	}
-	for _, n := range plan.Document.Nodes {
-		if was := len(d.Swarm(n.Swarm)); was > 0 && 2*stays[n.Swarm] <= was {
-			stays[n.Swarm] = was // told once
-			out = append(out, n.Swarm)
-		}
-	}
-	return out
 }
 
 // minPrefix is the fewest digits of an ID that name a node.

@@ -51,11 +51,18 @@ type Status struct {
 
 // Moving is how far a node is with a change of the network.
 type Moving struct {
-	Listed    bool   `json:"listed"`  // the directory in use lists this node
+	Serial    uint64 `json:"serial"`  // of the directory in use
+	Listed    bool   `json:"listed"`  // it lists this node
 	Counted   bool   `json:"counted"` // Mailboxes and Bytes are known
 	Sources   uint64 `json:"sources"` // nodes that it is yet to get mailboxes from
 	Mailboxes uint64 `json:"mailboxes"`
 	Bytes     uint64 `json:"bytes"` // of these, yet to be handed over
+}
+
+// Settled reports that the node has got and handed over all that the directory
+// with a serial asks of it.
+func (m Moving) Settled(serial uint64) bool {
+	return m.Serial >= serial && m.Counted && m.Sources == 0 && m.Mailboxes == 0
 }
 
 // Finished reports that a node which no directory lists is not needed any more.
@@ -126,6 +133,9 @@ func (st *Status) read(page string) {
 		}
 		if name == "sotto_relay_circuits_open" {
 			st.Circuits = whole(value)
+		}
+		if name == "sotto_directory_serial" {
+			st.Moving.Serial = whole(value)
 		}
 		if name == "sotto_directory_listed" {
 			st.Moving.Listed = value != 0

@@ -55,6 +55,7 @@ sotto_swarm_moving_sources 2
 sotto_swarm_moving_mailboxes 3
 sotto_swarm_moving_bytes 4096
 sotto_swarm_moving_counted 1
+sotto_directory_serial 6
 sotto_directory_listed 1
 sotto_relay_circuits_open 5
 nonsense
@@ -64,7 +65,7 @@ nonsense
 		st.StoredBytes != 1_500_000 || st.Circuits != 5 || st.Other["hints"] != 7 || st.State != "low" || len(st.Advice) != 2 {
 		t.Errorf("%+v", st)
 	}
-	if want := (Moving{Listed: true, Counted: true, Sources: 2, Mailboxes: 3, Bytes: 4096}); st.Moving != want || st.HintsWaiting != 8 {
+	if want := (Moving{Serial: 6, Listed: true, Counted: true, Sources: 2, Mailboxes: 3, Bytes: 4096}); st.Moving != want || st.HintsWaiting != 8 {
 		t.Errorf("%+v, %d hints", st.Moving, st.HintsWaiting)
 	}
 }
