@@ -9,6 +9,14 @@ import (
 	"sotto/internal/mailbox"
 )
 
+// lineage lists who keeps addresses now, and then who kept them, from the
+// newest past directory to the oldest (spec/swarm.md §5.10), as the node self
+// sees it.
+type lineage struct {
+	self   identity.NodeID
+	levels []level
+}
+
 // level is what one directory says of who kept some addresses: a set of nodes
 // for each swarm that kept any of them.
 type level struct {
@@ -16,31 +24,27 @@ type level struct {
 	sets   [][]identity.NodeID
 }
 
-// lineage lists who keeps addresses now, and then who kept them, from the
-// newest past directory to the oldest (spec/swarm.md §5.10).
-type lineage []level
-
 // known says of the nodes whose part was got in what state they gave it.
 type known map[identity.NodeID]keeperState
 
 // lineage is that of all this node's addresses.
-func (v *view) lineage() lineage {
-	l := lineage{{v.dir.Serial(), [][]identity.NodeID{idsOf(v.dir.Swarm(v.swarm))}}}
+func (v *view) lineage(self identity.NodeID) lineage {
+	l := lineage{self, []level{{v.dir.Serial(), [][]identity.NodeID{idsOf(v.dir.Swarm(v.swarm))}}}}
 	for _, d := range v.past {
 		next := level{serial: d.Serial()}
 		for _, from := range v.dir.Overlap(v.swarm, d) {
 			next.sets = append(next.sets, idsOf(d.Swarm(from)))
 		}
-		l = append(l, next)
+		l.levels = append(l.levels, next)
 	}
 	return l
 }
 
 // lineageOf is that of one address.
-func (v *view) lineageOf(a mailbox.Address) lineage {
-	l := lineage{{v.dir.Serial(), [][]identity.NodeID{idsOf(v.dir.SwarmOf(a))}}}
+func (v *view) lineageOf(self identity.NodeID, a mailbox.Address) lineage {
+	l := lineage{self, []level{{v.dir.Serial(), [][]identity.NodeID{idsOf(v.dir.SwarmOf(a))}}}}
 	for _, d := range v.past {
-		l = append(l, level{d.Serial(), [][]identity.NodeID{idsOf(d.SwarmOf(a))}})
+		l.levels = append(l.levels, level{d.Serial(), [][]identity.NodeID{idsOf(d.SwarmOf(a))}})
 	}
 	return l
 }
@@ -55,7 +59,7 @@ func idsOf(nodes []directory.Node) []identity.NodeID {
 
 // nodes returns everybody in it.
 func (l lineage) nodes() (ids []identity.NodeID) {
-	for _, x := range l {
+	for _, x := range l.levels {
 		for _, set := range x.sets {
 			for _, id := range set {
 				if !slices.Contains(ids, id) {
@@ -70,20 +74,19 @@ func (l lineage) nodes() (ids []identity.NodeID) {
 // settled reports whether those of whom got knows have between them everything
 // that was acknowledged before the present directory. Of each set of keepers
 // that is not the present one a majority must be among them: whatever it
-// acknowledged, one of these has it. A level at which every set has a node that
-// was whole then stands for all levels below. Of the present keepers, some of
-// whom may know nothing yet, a majority with a whole one is enough by itself.
-// Where the levels end before the network began, deep says that nothing older matters.
+// acknowledged, one of these has it. A level at which every set was whole then
+// stands for all levels below. Of the present keepers, some of whom may know
+// nothing yet, whole ones are enough by themselves. Where the levels end before the network began, deep says that nothing older matters.
 func (l lineage) settled(got known, deep bool) bool {
-	now := l[0]
-	if now.enough(got, nil) && now.whole(got) {
+	now := l.levels[0]
+	if now.enough(got, nil) && now.whole(l.self, got) {
 		return true
 	}
-	for _, past := range l[1:] {
+	for _, past := range l.levels[1:] {
 		if !past.enough(got, now.sets[0]) {
 			return false
 		}
-		if past.whole(got) {
+		if past.whole(l.self, got) {
 			return true
 		}
 	}
@@ -120,11 +123,18 @@ func (x level) found(got known) bool {
 	return n >= min(len(set)-len(set)/2, len(set)-1)
 }
 
-// whole reports whether each set has a known node that was whole.
-func (x level) whole(got known) bool {
+// whole reports whether each set was whole: self, which is one of it, or a
+// majority of it by their own words, since a few may lie.
+func (x level) whole(self identity.NodeID, got known) bool {
 	had := func(id identity.NodeID) bool { return slices.Contains(got[id].whole, x.serial) }
 	for _, set := range x.sets {
-		if !slices.ContainsFunc(set, had) {
+		n := 0
+		for _, id := range set {
+			if had(id) {
+				n++
+			}
+		}
+		if n < len(set)/2+1 && !(slices.Contains(set, self) && had(self)) {
 			return false
 		}
 	}

@@ -86,7 +86,7 @@ func (m *moves) begin(ctx context.Context, v *view) error {
 	var stale []store.Mark
 	fresh, floor := true, serial // an empty store has lost whatever there was
 	m.mu.Lock()
-	m.view, m.adopted, m.lineage = v, now, v.lineage()
+	m.view, m.adopted, m.lineage = v, now, v.lineage(m.s.self)
 	m.got, m.whole, m.lost, m.counted = make(known), nil, false, false
 	m.gone = make(map[identity.NodeID]bool)
 	m.handed, m.dropped = make(map[identity.NodeID]bool), make(map[directory.SwarmID]bool)
@@ -162,7 +162,7 @@ func (m *moves) settle(ctx context.Context, v *view, id identity.NodeID, state k
 	}
 	m.got[id] = state
 	lost := m.lost
-	settled := m.lineage.settled(m.got, v.deep(m.s.cfg.Now())) && (!lost || m.lineage[0].found(m.got))
+	settled := m.lineage.settled(m.got, v.deep(m.s.cfg.Now())) && (!lost || m.lineage.levels[0].found(m.got))
 	done := slices.Contains(m.whole, serial) || !v.member || !settled
 	m.mu.Unlock()
 	if done {
@@ -258,7 +258,7 @@ func (m *moves) ungotLocked() (ids []identity.NodeID) {
 	}
 	whole := slices.Contains(m.whole, m.view.dir.Serial())
 	for _, id := range m.lineage.nodes() {
-		if _, ok := m.got[id]; !ok && !m.gone[id] && !(whole && slices.Contains(m.lineage[0].sets[0], id)) {
+		if _, ok := m.got[id]; !ok && !m.gone[id] && !(whole && slices.Contains(m.lineage.levels[0].sets[0], id)) {
 			ids = append(ids, id)
 		}
 	}

@@ -101,7 +101,7 @@ type listing struct {
 // and gets it from so many that nothing acknowledged can be missing. Deletions
 // come before envelopes, so that none is shown again.
 func (s *Swarm) gather(ctx context.Context, v *view, a mailbox.Address) error {
-	line, got, lost := v.lineageOf(a), known{s.self: s.moves.state(v)}, s.moves.lacking()
+	line, got, lost := v.lineageOf(s.self, a), known{s.self: s.moves.state(v)}, s.moves.lacking()
 	lists := make(chan listing)
 	asked := 0
 	ctx, cancel := context.WithCancel(ctx)
@@ -122,7 +122,7 @@ func (s *Swarm) gather(ctx context.Context, v *view, a mailbox.Address) error {
 	}
 	var from []listing
 	deep := v.deep(s.cfg.Now())
-	for ; !line.settled(got, deep) || lost && !line[0].found(got); asked-- {
+	for ; !line.settled(got, deep) || lost && !line.levels[0].found(got); asked-- {
 		if asked == 0 {
 			return mailbox.ErrUnavailable
 		}
