@@ -15,6 +15,7 @@ import (
 	"sotto/internal/padding"
 	"sotto/internal/suite"
 	"sotto/internal/vault"
+	"sotto/internal/wire"
 )
 
 // Client is an account at work. Its goroutines are listed in start; stop waits
@@ -33,7 +34,7 @@ type Client struct {
 	hub     hub
 	timing  timing
 	unread  atomic.Uint64 // envelopes that could not be read
-	salt    [32]byte      // of moments that this run draws
+	salt    []byte        // of moments, the same at every start
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -44,6 +45,7 @@ type Client struct {
 	kickOutbox   signal
 	kickReceipts signal
 	kickDelete   signal
+	kickDoor     signal // the front door's deletions
 	kickPlan     signal
 	kickPrepare  signal
 	kickContacts signal
@@ -93,6 +95,7 @@ func newClient(ctx context.Context, cfg clientConfig) (*Client, error) {
 		kickOutbox:   newSignal(),
 		kickReceipts: newSignal(),
 		kickDelete:   newSignal(),
+		kickDoor:     newSignal(),
 		kickPlan:     newSignal(),
 		kickPrepare:  newSignal(),
 		kickContacts: newSignal(),
@@ -116,9 +119,6 @@ func newClient(ctx context.Context, cfg clientConfig) (*Client, error) {
 
 		witness: newWitness(),
 	}
-	if _, err := io.ReadFull(cfg.rand, c.salt[:]); err != nil {
-		return nil, err
-	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if err := c.vault.View(ctx, c.load); err != nil {
 		c.cancel()
@@ -137,6 +137,7 @@ func (c *Client) load(tx *vault.Tx) error {
 		return err
 	}
 	c.persona = seed.Persona(c.number)
+	c.salt = suite.Derive(a.Seed, labelMoment, suite.HashSize, wire.AppendUint32(nil, c.number))
 	seed.Erase()
 	clear(a.Seed)
 	c.name, c.device, c.root = a.Name, a.Device, c.persona.ID().Root
@@ -176,7 +177,8 @@ func (c *Client) start() {
 	c.goDo(c.outboxLoop)
 	c.goDo(c.contactLoop)
 	c.goDo(c.receiptLoop)
-	c.goDo(c.deleteLoop)
+	c.goDo(func() { c.deleteLoop(c.kickDelete, false, c.timing.tombstones) })
+	c.goDo(func() { c.deleteLoop(c.kickDoor, true, c.timing.door) })
 	c.goDo(c.cardLoop)
 	c.goDo(c.prepareLoop)
 	c.goDo(c.witnessLoop)

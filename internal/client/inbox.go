@@ -103,8 +103,8 @@ func (f frontDoor) setRead(tx *vault.Tx, p identity.Period) error {
 func (c *Client) watched(in inbox, now time.Time) (live, old []identity.Period) {
 	current := in.period(now)
 	for p := max(current, 1) - 1; p <= current+1; p++ {
-		begins := in.ends(p - 1).Add(-overlap - c.moment(in, p, 0, watchSpread))
-		ends := in.ends(p).Add(overlap + c.moment(in, p, 1, watchSpread))
+		begins := in.ends(p - 1).Add(-overlap - c.moment(in, p, 0, c.timing.watch))
+		ends := in.ends(p).Add(overlap + c.moment(in, p, 1, c.timing.watch))
 		if !now.Before(begins) && now.Before(ends) {
 			live = append(live, p)
 		}
@@ -116,14 +116,15 @@ func (c *Client) watched(in inbox, now time.Time) (live, old []identity.Period) 
 	return live, old
 }
 
-// moment is a time up to within that belongs to one end of a mailbox's period
-// for as long as the client runs, and that nobody else can know.
+// moment is a time up to within that belongs to one end of a mailbox's period,
+// and that nobody else can know. It is the same at every start: of several
+// draws the first to come would count, which is nearly the same for all.
 func (c *Client) moment(in inbox, p identity.Period, end uint8, within time.Duration) time.Duration {
-	if c.timing.unphased {
+	if within <= 0 || c.timing.unphased {
 		return 0
 	}
 	id := in.id()
-	h := suite.Hash(labelMoment, c.salt[:], id[:], wire.AppendUint64(nil, uint64(p)), []byte{end})
+	h := suite.Hash(labelMoment, c.salt, id[:], wire.AppendUint64(nil, uint64(p)), []byte{end})
 	return time.Duration(binary.BigEndian.Uint64(h[:8]) % uint64(within))
 }
 

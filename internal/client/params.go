@@ -1,6 +1,10 @@
 package client
 
-import "time"
+import (
+	"time"
+
+	"sotto/internal/identity"
+)
 
 // Limits and times of spec/client.md §3.
 const (
@@ -25,11 +29,9 @@ const (
 	// no message waits for proof of work.
 	openAhead = 12 * time.Hour
 	// openSpread is by how much earlier it is done, drawn for each mailbox: two
-	// that are opened exactly one period apart would follow one another.
-	openSpread = 12 * time.Hour
-	// watchSpread is by how much longer than overlap a mailbox is watched, drawn
-	// for each end of each mailbox, for the same reason.
-	watchSpread = 12 * time.Hour
+	// that are opened one period apart would follow one another. It reaches to
+	// the beginning of the period before.
+	openSpread = identity.PeriodLength - openAhead
 	// firstGap is how far back a new conversation is read, in case the
 	// inviter's clock is behind.
 	firstGap = time.Hour
@@ -57,6 +59,7 @@ const (
 type timing struct {
 	receiptMin, receiptMax time.Duration // how long a receipt waits, at random
 	tombstones             time.Duration // at most, between the deletions of two mailboxes
+	door                   time.Duration // the same of the front door's
 	deleted                time.Duration // within which those of all mailboxes leave
 	grace                  time.Duration // how long a member may be later than another
 	hedge                  time.Duration // when a put goes to a second member too
@@ -66,9 +69,12 @@ type timing struct {
 	tick                   time.Duration // how often periods are looked at
 	gap                    time.Duration // how long Take waits for what is missing
 	apart                  time.Duration // at most, between request keys fetched ahead
+	opening                time.Duration // at most, between two mailboxes opened ahead
+	openings               time.Duration // within which those that are due are opened
 	start                  time.Duration // over which subscriptions begin
 	second                 time.Duration // over which those begin that only make up for others
 	moving                 time.Duration // over which those move whose circuit retires
+	watch                  time.Duration // at most, by how much longer than overlap a mailbox is watched
 	spread                 time.Duration // over which the cards of coming periods are published
 	unphased               bool          // mailboxes change periods at midnight, in tests alone
 }
@@ -76,8 +82,9 @@ type timing struct {
 var defaultTiming = timing{
 	receiptMin: 500 * time.Millisecond,
 	receiptMax: 8 * time.Second,
-	tombstones: time.Minute,
-	deleted:    20 * time.Minute,
+	tombstones: 2 * time.Hour,
+	door:       time.Minute,
+	deleted:    4 * time.Hour,
 	grace:      2 * time.Second,
 	hedge:      1500 * time.Millisecond,
 	attempt:    12 * time.Second,
@@ -87,9 +94,12 @@ var defaultTiming = timing{
 	tick:       time.Minute,
 	gap:        5 * time.Second,
 	apart:      5 * time.Second,
+	opening:    5 * time.Minute,
+	openings:   4 * time.Hour,
 	start:      1500 * time.Millisecond,
 	second:     90 * time.Second,
 	moving:     10 * time.Minute,
+	watch:      time.Hour,
 	spread:     20 * time.Second,
 }
 
@@ -97,7 +107,7 @@ var defaultTiming = timing{
 // join, for the tests that measure what these are worth.
 func (t timing) bare() timing {
 	t.receiptMin, t.receiptMax = 0, 0
-	t.tombstones, t.apart, t.start, t.second, t.moving, t.spread = 0, 0, 0, 0, 0, 0
+	t.tombstones, t.door, t.apart, t.opening, t.start, t.second, t.moving, t.watch, t.spread = 0, 0, 0, 0, 0, 0, 0, 0, 0
 	t.unphased = true
 	return t
 }

@@ -117,7 +117,7 @@ func (c *Client) follow(fx *effects) {
 		c.kickReceipts.kick()
 	}
 	if fx.deletes {
-		c.kickDelete.kick()
+		c.wakeDeletes()
 	}
 	if slices.ContainsFunc(fx.events, func(e Event) bool { return e.Type == EventMessage }) {
 		c.Chatting()

@@ -48,7 +48,7 @@ func (c *Client) standing(n int) {
 		c.kickContacts.kick()
 		c.kickCards.kick()
 		c.kickPrepare.kick()
-		c.kickDelete.kick()
+		c.wakeDeletes()
 	}
 }
 

@@ -109,10 +109,13 @@ type target struct {
 // at is where a member's request key for this mailbox is kept.
 func (t *target) at(node identity.NodeID) keyPlace { return keyPlace{t.loc.Address(), node} }
 
-// days is the target's remaining time, in what Open counts in.
+// days is how long a mailbox is opened for: as long as one price buys, or two.
+// The exact time left would say how far into its period it is.
 func (t *target) days(now time.Time) uint16 {
-	d := (t.until.Sub(now) + 24*time.Hour - 1) / (24 * time.Hour)
-	return uint16(min(max(d, 1), mailbox.MaxOpenDays))
+	if t.until.Sub(now) <= mailbox.OpenUnitDays*24*time.Hour {
+		return mailbox.OpenUnitDays
+	}
+	return mailbox.MaxOpenDays
 }
 
 // open opens a mailbox through one member.

@@ -15,25 +15,28 @@ import (
 // deleteLoop deletes from the swarms what is safe in the vault: one mailbox
 // after another, in random order and with random pauses, since nothing waits
 // for it and what is deleted within moments shows one client
-// (spec/client.md §5.8).
-func (c *Client) deleteLoop() {
+// (spec/client.md §5.8). The front door has a loop of its own, and less time:
+// what fills it keeps others out.
+func (c *Client) deleteLoop(kick signal, door bool, apart time.Duration) {
 	failures, pause := uint32(0), time.Duration(0) // some may be left from before
 	for {
-		if !c.wait(c.kickDelete, pause) {
+		if !c.wait(kick, pause) {
 			return
 		}
 		failed := map[vault.TombstoneBox]bool{} // in this round; the others' turn comes all the same
 		for {
-			boxes, err := c.deletable(failed)
+			boxes, err := c.deletable(door, failed)
 			if err != nil || len(boxes) == 0 {
 				break
 			}
-			if !c.sleep(c.random(0, min(c.timing.tombstones, c.timing.deleted/time.Duration(len(boxes))))) {
+			if !c.sleep(c.random(0, min(apart, c.timing.deleted/time.Duration(len(boxes))))) {
 				return
 			}
 			box := boxes[c.random(0, time.Duration(len(boxes)-1))]
-			if err := c.deleteFrom(box); err != nil {
-				failed[box] = true
+			for more := true; more; {
+				if more, err = c.deleteFrom(box); err != nil {
+					failed[box] = true
+				}
 			}
 		}
 		pause = -1
@@ -46,33 +49,44 @@ func (c *Client) deleteLoop() {
 	}
 }
 
-// deletable returns the mailboxes to delete from, but for those that failed.
-func (c *Client) deletable(failed map[vault.TombstoneBox]bool) (boxes []vault.TombstoneBox, err error) {
+// wakeDeletes says that there may be something to delete.
+func (c *Client) wakeDeletes() {
+	c.kickDelete.kick()
+	c.kickDoor.kick()
+}
+
+// deletable returns the mailboxes to delete from, the front door's or the
+// others, but for those that failed.
+func (c *Client) deletable(door bool, failed map[vault.TombstoneBox]bool) (boxes []vault.TombstoneBox, err error) {
 	err = c.vault.View(c.ctx, func(tx *vault.Tx) (err error) {
 		boxes, err = tx.TombstoneBoxes()
 		return err
 	})
-	return slices.DeleteFunc(boxes, func(b vault.TombstoneBox) bool { return failed[b] }), err
+	return slices.DeleteFunc(boxes, func(b vault.TombstoneBox) bool {
+		return failed[b] || door != (b.Owner == [32]byte{})
+	}), err
 }
 
-// deleteFrom sends the tombstones of one mailbox, as many as one request holds.
-func (c *Client) deleteFrom(box vault.TombstoneBox) error {
+// deleteFrom sends the tombstones of one mailbox, as many as one request holds,
+// and says whether there may be more.
+func (c *Client) deleteFrom(box vault.TombstoneBox) (more bool, _ error) {
 	var group []vault.Tombstone
 	err := c.vault.View(c.ctx, func(tx *vault.Tx) (err error) {
 		group, err = tx.Tombstones(box, mailbox.MaxDigests)
 		return err
 	})
 	if err != nil || len(group) == 0 {
-		return err
+		return false, err
 	}
+	more = len(group) == mailbox.MaxDigests
 	group = slices.DeleteFunc(group, func(s vault.Tombstone) bool { return c.witness.pending(s.Digest) })
 	if len(group) == 0 {
-		return errCompared
+		return false, errCompared
 	}
 	if err := c.bury(group); err != nil && c.worthDeleting(group) {
-		return err
+		return false, err
 	}
-	return c.update(func(tx *vault.Tx) error {
+	err = c.update(func(tx *vault.Tx) error {
 		for _, s := range group {
 			if err := tx.DeleteTombstone(s); err != nil {
 				return err
@@ -80,6 +94,7 @@ func (c *Client) deleteFrom(box vault.TombstoneBox) error {
 		}
 		return nil
 	})
+	return more && err == nil, err
 }
 
 // errCompared says that what is to be deleted is looked for at a member.

@@ -14,7 +14,7 @@ func TestConnectionSaysThatNoEntryNodeAnswers(t *testing.T) {
 	n := &notifier{}
 	cfg := NetworkConfig{Notify: n.notify, Unreached: n.unreached}
 	cfg.pass(circuit.Event{Kind: circuit.EventOffline, Text: silent})
-	c := &Client{kickContacts: newSignal(), kickCards: newSignal(), kickPrepare: newSignal(), kickDelete: newSignal(), kickOutbox: newSignal()}
+	c := &Client{kickContacts: newSignal(), kickCards: newSignal(), kickPrepare: newSignal(), kickDelete: newSignal(), kickDoor: newSignal(), kickOutbox: newSignal()}
 	n.to(c)
 
 	is := func(when, state, text string) {

@@ -9,6 +9,6 @@ import "time"
 // a test of processes looks at, which would only wait for them (docs/chaos.md).
 func usualTiming() timing {
 	t := defaultTiming
-	t.tombstones = time.Second
+	t.tombstones, t.door = time.Second, time.Second
 	return t
 }

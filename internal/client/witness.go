@@ -69,7 +69,7 @@ func (w *witness) saw(c *Client, a arrival, digest mailbox.Digest, fresh bool) (
 			s.missing = slices.DeleteFunc(s.missing, func(x *subscription) bool { return x.node == a.node })
 			if len(s.missing) == 0 {
 				delete(w.sightings, digest)
-				c.kickDelete.kick()
+				c.wakeDeletes()
 			}
 		}
 		return false
@@ -178,7 +178,7 @@ func (c *Client) witnessLoop() {
 		c.witness.mu.Lock()
 		delete(c.witness.sightings, s.digest)
 		c.witness.mu.Unlock()
-		c.kickDelete.kick() // it may be deleted now
+		c.wakeDeletes() // it may be deleted now
 		if c.ctx.Err() != nil {
 			return
 		}

@@ -29,10 +29,10 @@ const (
 	WorkSize  = quoteSize + 8
 	quoteSize = identity.NodeIDSize + 1 + 16 + suite.SignatureSize
 
-	// openUnitBytes and openUnitDays are what a mailbox gets for one price:
+	// openUnitBytes and OpenUnitDays are what a mailbox gets for one price:
 	// a conversation's period with its TTL. Each doubling costs one bit.
 	openUnitBytes = 4 << 20
-	openUnitDays  = 18
+	OpenUnitDays  = 18
 	// stopEvery is how many tries lie between two questions to stop.
 	stopEvery = 1 << 10
 )
@@ -64,7 +64,7 @@ func OpenPurpose(addr Address, size uint32, days uint16) Purpose {
 	var field [6]byte
 	binary.BigEndian.PutUint32(field[:4], size)
 	binary.BigEndian.PutUint16(field[4:], days)
-	units := ceilDiv(uint64(size), openUnitBytes) * ceilDiv(uint64(days), openUnitDays)
+	units := ceilDiv(uint64(size), openUnitBytes) * ceilDiv(uint64(days), OpenUnitDays)
 	return Purpose{
 		Address: addr,
 		extra:   uint8(bits.Len64(max(units, 1) - 1)),
