@@ -64,8 +64,8 @@ func TestSubscriptionsComeBackApart(t *testing.T) {
 			w.log.mu.Lock()
 			defer w.log.mu.Unlock()
 			for _, s := range w.log.sights {
-				if s.kind == sawSub && s.at >= from {
-					times = append(times, s.at)
+				if s.Kind == sawSub && s.At >= from {
+					times = append(times, s.At)
 				}
 			}
 			return times
@@ -111,8 +111,8 @@ func TestSubscriptionsComeBackApart(t *testing.T) {
 		boxes := map[int32]bool{}
 		w.log.mu.Lock()
 		for _, s := range w.log.sights {
-			if s.kind == sawSub && s.at >= at {
-				boxes[s.box] = true
+			if s.Kind == sawSub && s.At >= at {
+				boxes[s.Box] = true
 			}
 		}
 		w.log.mu.Unlock()

@@ -50,6 +50,9 @@ func (s *fakeSwarm) serve(m *fakeMember, conn net.Conn) {
 		key := m.req
 		s.mu.Unlock()
 		if kind == mailbox.FrameKeys {
+			if stream, ok := conn.(*modelStream); ok {
+				stream.asked = true
+			}
 			if wire.WriteFrame(conn, mailbox.KeysReply(key.Cert())) != nil {
 				return
 			}
@@ -114,6 +117,7 @@ func (s *fakeSwarm) tell(m *fakeMember, conn net.Conn, got *mailbox.Received) {
 	}
 	log := stream.c.n.w.log
 	others := func(kind sightKind, loc mailbox.Locator, size int, stored ...[]byte) {
+		log.said(loc, stream.asked, got)
 		log.saw(m.id, stream, kind, loc, size, stored...)
 		for _, n := range s.dir.SwarmOf(loc.Address()) {
 			if n.ID != m.id {
@@ -130,6 +134,7 @@ func (s *fakeSwarm) tell(m *fakeMember, conn net.Conn, got *mailbox.Received) {
 	case *mailbox.Delete:
 		others(sawDelete, r.Locator, len(r.Digests), r.Authorization.Signature[:])
 	case *mailbox.Fetch:
+		log.said(r.Locator, stream.asked, got)
 		log.saw(m.id, stream, sawFetch, r.Locator, 0, r.Authorization.Signature[:], got.Stamp.Nonce[:])
 	}
 }
@@ -336,6 +341,7 @@ func (s *fakeSwarm) subscribe(m *fakeMember, conn net.Conn, got *mailbox.Receive
 	if reply(conn, sealer, &mailbox.Subscribed{}) {
 		if stream, ok := conn.(*modelStream); ok {
 			p := prove.(*mailbox.Prove)
+			stream.c.n.w.log.said(sub.Locator, stream.asked, got)
 			stream.c.n.w.log.saw(m.id, stream, sawSub, sub.Locator, 0, p.Authorization.Signature[:], got.Stamp.Nonce[:])
 		}
 		s.push(m, conn, sub, sealer)

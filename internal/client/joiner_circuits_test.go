@@ -184,7 +184,7 @@ func (n *modelNet) circuitLocked(iso circuit.Isolation, avoid []circuit.Isolatio
 	if !n.calm {
 		c.timers = append(c.timers, time.AfterFunc(time.Duration(n.rand.ExpFloat64()*float64(circuitDies)), c.die))
 	}
-	c.id = n.w.log.circuit(n.client, iso, c.hops)
+	c.id = n.w.log.circuit(n.client, c.hops)
 	n.stand[iso] = append(n.stand[iso], c)
 	return c
 }
@@ -249,7 +249,7 @@ type packet struct {
 	bytes []byte
 }
 
-func newHalf() *half { return &half{packets: make(chan packet, 256), over: make(chan struct{})} }
+func newHalf() *half { return &half{packets: make(chan packet, 64), over: make(chan struct{})} }
 
 func (h *half) end() { h.once.Do(func() { close(h.over) }) }
 
@@ -260,6 +260,7 @@ type modelStream struct {
 	id       int32
 	in, out  *half
 	up       bool // the client's end
+	asked    bool // for a request key, since the last request
 }
 
 // Read returns what has arrived; what was sent before the other end closed
@@ -292,7 +293,7 @@ func (s *modelStream) Read(b []byte) (int, error) {
 
 // Write sends a packet, whole.
 func (s *modelStream) Write(b []byte) (int, error) {
-	s.c.n.w.log.cells(s.c.id, s.up, len(b))
+	s.c.n.w.log.cells(s.c.id, len(b))
 	due := time.Now().Add(s.c.delay + time.Duration(len(b)%7)*time.Millisecond)
 	select {
 	case <-s.out.over:

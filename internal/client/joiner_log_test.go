@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"sotto/internal/circuit"
 	"sotto/internal/identity"
 	"sotto/internal/mailbox"
 )
@@ -25,28 +24,35 @@ const (
 	sawKinds
 )
 
+func (k sightKind) String() string {
+	return [...]string{"openings", "subscriptions", "ends", "puts", "deletes", "fetches", "pushes"}[k]
+}
+
 // sight is one thing that one member saw. stream is -1 for what came from
 // another member.
 type sight struct {
-	at     int64 // milliseconds
-	node   uint16
-	kind   sightKind
-	box    int32
-	stream int32
-	size   int32
+	At     int64 // milliseconds
+	Node   uint16
+	Kind   sightKind
+	Box    int32
+	Stream int32
 }
 
 // cellSight is what a guard sees of a message on a circuit.
 type cellSight struct {
-	at      int64
-	circuit int32
-	up      bool
+	At      int64
+	Circuit int32
 }
 
 type circuitSight struct {
-	client  int // for the guard, who sees its address
-	purpose circuit.Purpose
-	hops    [3]uint16
+	Client int // for the guard, who sees its address
+	Hops   [3]uint16
+}
+
+// streamSight is which circuit a stream came over, and to whom.
+type streamSight struct {
+	Circuit int32
+	Node    uint16
 }
 
 // joinLog is everything that all nodes see. The joiner is given the part of two.
@@ -60,24 +66,26 @@ type joinLog struct {
 	locators []mailbox.Locator
 	sights   []sight
 	circuits []circuitSight
-	streams  []struct {
-		circuit int32
-		node    uint16
-	}
-	subs   map[int32]int32 // streams with a subscription: the mailbox
-	bursts []cellSight
-	first  map[uint64]int32   // windows of stored bytes: the first mailbox that has them
-	twins  map[uint64][]int32 // those that several have: which
+	streams  []streamSight
+	subs     map[int32]int32 // streams with a subscription: the mailbox
+	bursts   []cellSight
+	first    map[uint64]int32   // windows of stored bytes: the first mailbox that has them
+	twins    map[uint64][]int32 // those that several have: which
 	// sizes counts the stored envelopes of each class.
-	sizes map[int32][4]int
+	sizes  map[int32][4]int
+	words  map[int32]*words
+	last   map[int32]int // the class of the latest envelope
+	quotes map[string]mailbox.WorkQuote
+	clock  func() time.Time // the members'
 	// mark, if set, is what a leaky client would leave in each of its subscriptions.
 	mark func(client int) []byte
 }
 
-func newJoinLog(nodes []identity.NodeID) *joinLog {
+func newJoinLog(nodes []identity.NodeID, clock func() time.Time) *joinLog {
 	l := &joinLog{
 		began: time.Now(), nodes: map[identity.NodeID]uint16{}, seed: maphash.MakeSeed(),
 		boxes: map[mailbox.Address]int32{}, subs: map[int32]int32{}, first: map[uint64]int32{}, twins: map[uint64][]int32{}, sizes: map[int32][4]int{},
+		words: map[int32]*words{}, last: map[int32]int{}, quotes: map[string]mailbox.WorkQuote{}, clock: clock,
 	}
 	for i, id := range nodes {
 		l.nodes[id] = uint16(i)
@@ -87,12 +95,18 @@ func newJoinLog(nodes []identity.NodeID) *joinLog {
 
 func (l *joinLog) now() int64 { return time.Since(l.began).Milliseconds() }
 
-func (l *joinLog) circuit(client int, iso circuit.Isolation, hops [3]identity.NodeID) int32 {
+func (l *joinLog) seen() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := circuitSight{client: client, purpose: iso.Purpose}
+	return len(l.sights)
+}
+
+func (l *joinLog) circuit(client int, hops [3]identity.NodeID) int32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := circuitSight{Client: client}
 	for i, h := range hops {
-		c.hops[i] = l.nodes[h]
+		c.Hops[i] = l.nodes[h]
 	}
 	l.circuits = append(l.circuits, c)
 	return int32(len(l.circuits) - 1)
@@ -101,21 +115,18 @@ func (l *joinLog) circuit(client int, iso circuit.Isolation, hops [3]identity.No
 func (l *joinLog) stream(circuit int32, node identity.NodeID) int32 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.streams = append(l.streams, struct {
-		circuit int32
-		node    uint16
-	}{circuit, l.nodes[node]})
+	l.streams = append(l.streams, streamSight{circuit, l.nodes[node]})
 	return int32(len(l.streams) - 1)
 }
 
 // cells notes messages of an envelope's size, which are what stands out.
-func (l *joinLog) cells(circuit int32, up bool, size int) {
+func (l *joinLog) cells(circuit int32, size int) {
 	if size < 4096 {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.bursts = append(l.bursts, cellSight{l.now(), circuit, up})
+	l.bursts = append(l.bursts, cellSight{l.now(), circuit})
 }
 
 // ended notes that a stream is over at the member.
@@ -123,7 +134,7 @@ func (l *joinLog) ended(stream int32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if box, ok := l.subs[stream]; ok {
-		l.sights = append(l.sights, sight{l.now(), l.streams[stream].node, sawEnd, box, stream, 0})
+		l.sights = append(l.sights, sight{l.now(), l.streams[stream].Node, sawEnd, box, stream})
 		delete(l.subs, stream)
 	}
 }
@@ -168,27 +179,20 @@ func (l *joinLog) saw(node identity.NodeID, stream *modelStream, kind sightKind,
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	box := l.boxLocked(loc)
-	s := sight{l.now(), l.nodes[node], kind, box, -1, int32(size)}
+	s := sight{l.now(), l.nodes[node], kind, box, -1}
 	if stream != nil {
-		s.stream = stream.id
+		s.Stream = stream.id
 		if kind == sawSub {
 			l.subs[stream.id] = box
 			if l.mark != nil {
-				l.windowsLocked(box, l.mark(l.circuits[stream.c.id].client))
+				l.windowsLocked(box, l.mark(l.circuits[stream.c.id].Client))
 			}
 		}
 	}
 	l.sights = append(l.sights, s)
 	if kind == sawPut {
 		n := l.sizes[box]
-		switch {
-		case size <= 4096:
-			n[0]++
-		case size <= 16384:
-			n[1]++
-		default:
-			n[2]++
-		}
+		n[sizeClass(int(size))-1]++
 		l.sizes[box] = n
 	}
 	for _, b := range stored {

@@ -26,15 +26,15 @@ const (
 	clipped = 6.0 // standard deviations
 )
 
-func train(samples []sample) *judge {
+// train looks at the first k features alone.
+func train(samples []sample, k int) *judge {
 	if len(samples) == 0 {
 		return nil
 	}
-	k := len(samples[0].f)
 	j := &judge{mean: make([]float64, k), scale: make([]float64, k), weight: make([]float64, k+1)}
 	yes := 0.0
 	for _, s := range samples {
-		for i, x := range s.f {
+		for i, x := range s.f[:k] {
 			j.mean[i] += x / float64(len(samples))
 		}
 		if s.related {
@@ -42,7 +42,7 @@ func train(samples []sample) *judge {
 		}
 	}
 	for _, s := range samples {
-		for i, x := range s.f {
+		for i, x := range s.f[:k] {
 			j.scale[i] += (x - j.mean[i]) * (x - j.mean[i]) / float64(len(samples))
 		}
 	}
@@ -78,9 +78,10 @@ func train(samples []sample) *judge {
 }
 
 func (j *judge) normal(f []float64) []float64 {
-	out := make([]float64, len(f)+1)
-	out[len(f)] = 1
-	for i, x := range f {
+	k := len(j.mean)
+	out := make([]float64, k+1)
+	out[k] = 1
+	for i, x := range f[:k] {
 		if j.scale[i] > 1e-9 {
 			out[i] = max(-clipped, min(clipped, (x-j.mean[i])/j.scale[i]))
 		}

@@ -3,8 +3,6 @@ package client
 import (
 	"flag"
 	"fmt"
-	"hash/fnv"
-	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -13,13 +11,19 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"sotto/internal/mailbox"
 )
 
 var (
-	joinSwarms   = flag.String("joiner.swarms", "", "measure the joiner in networks of these numbers of swarms, as 3,10,50")
-	joinScaled   = joinScale{}
-	joinViews    int
-	joinReceipts time.Duration
+	joinSwarms         = flag.String("joiner.swarms", "", "measure the joiner in networks of these numbers of swarms, as 3,10,50")
+	joinScaled         = joinScale{}
+	joinViews          int
+	joinReceipts       time.Duration
+	joinStart          time.Duration
+	joinWatch          time.Duration
+	joinDelays         string
+	joinSave, joinLoad string
 )
 
 func init() {
@@ -28,124 +32,17 @@ func init() {
 	flag.IntVar(&joinScaled.messages, "joiner.messages", 100, "messages of a conversation")
 	flag.IntVar(&joinScaled.periods, "joiner.periods", 3, "periods of 48 hours")
 	flag.DurationVar(&joinReceipts, "joiner.receipts", 0, "at most, how long receipts wait, if not as usual")
+	flag.DurationVar(&joinStart, "joiner.start", 0, "over how long subscriptions begin at the start, if not as usual")
+	flag.DurationVar(&joinWatch, "joiner.watch", -1, "by how much longer mailboxes are watched, if not as usual")
+	flag.StringVar(&joinDelays, "joiner.delays", "false,true", "with delays, without")
+	flag.StringVar(&joinSave, "joiner.save", "", "keep the worlds in this directory")
+	flag.StringVar(&joinLoad, "joiner.load", "", "take the worlds from this directory, where they were kept")
 	flag.IntVar(&joinViews, "joiner.views", 30, "pairs of nodes of each role")
 	flag.DurationVar(&joinScaled.tick, "joiner.tick", 5*time.Minute, "how often clients look at periods")
 }
 
-// joining is what a joiner of each grade finds out, for each role and relation.
-type joining map[role]map[relation][grades]figure
-
-// falsePairs is how many unrelated pairs of mailboxes are judged in a view.
-const falsePairs = 1500
-
-// join trains on half of the conversations and measures on the others.
-func (w *joinWorld) join(views int, seed uint64) joining {
-	out := joining{}
-	r := rand.New(rand.NewPCG(seed, 7))
-	for rl := range roles {
-		all := w.views(rl, views, r)
-		out[rl] = map[relation][grades]figure{}
-		for rel := range relations {
-			var figures [grades]figure
-			for g := range grades {
-				var sets [2][]sample // to train on, to measure on
-				for i, v := range all {
-					w.samples(v, rel, g, &sets, rand.New(rand.NewPCG(seed, uint64(i))))
-				}
-				figures[g] = train(sets[0]).measure(sets[1], r)
-			}
-			out[rl][rel] = figures
-		}
-	}
-	return out
-}
-
-// samples takes the related pairs of a view, and as many others as falsePairs.
-func (w *joinWorld) samples(v *view, rel relation, g grade, sets *[2][]sample, r *rand.Rand) {
-	w.judged(v, rel, sets, r, func(m, n *boxView) []float64 { return v.features(m, n, g) })
-}
-
-func (w *joinWorld) judged(v *view, rel relation, sets *[2][]sample, r *rand.Rand, features func(m, n *boxView) []float64) {
-	side := func(t joinTruth) (int, uint64) {
-		h := fnv.New64a()
-		h.Write(t.conversation[:])
-		if t.writer < 0 {
-			fmt.Fprint(h, t.reader)
-		}
-		return int(h.Sum64() >> 20 & 1), h.Sum64()
-	}
-	add := func(m, n *boxView, weight float64) {
-		a, aok := w.truth[m.box]
-		b, bok := w.truth[n.box]
-		if !aok || !bok || !rel.candidate(a, b) {
-			return
-		}
-		x, one := side(a)
-		y, other := side(b)
-		if x != y {
-			return
-		}
-		sets[x] = append(sets[x], sample{f: features(m, n), related: rel.related(a, b), cluster: [2]uint64{one, other}, weight: weight})
-	}
-	n := len(v.boxes)
-	if n < 2 {
-		return
-	}
-	for _, group := range w.groups(v, rel) {
-		for i, m := range group {
-			for _, o := range group[i+1:] {
-				if rel.related(w.truth[m.box], w.truth[o.box]) {
-					add(m, o, 1)
-				}
-			}
-		}
-	}
-	weight := float64(n*(n-1)/2) / falsePairs
-	for range falsePairs {
-		i, k := r.IntN(n), r.IntN(n)
-		m, o := v.boxes[i], v.boxes[k]
-		if i != k && !rel.related(w.truth[m.box], w.truth[o.box]) {
-			add(m, o, weight)
-		}
-	}
-}
-
-// groups puts together what can be related at all, so that not every pair has to
-// be looked at.
-func (w *joinWorld) groups(v *view, rel relation) (out [][]*boxView) {
-	by := map[string][]*boxView{}
-	for _, b := range v.boxes {
-		t, known := w.truth[b.box]
-		if !known {
-			continue
-		}
-		key := string(t.conversation[:])
-		if rel == account {
-			key = strconv.Itoa(t.reader)
-		}
-		by[key] = append(by[key], b)
-	}
-	for _, key := range slices.Sorted(maps.Keys(by)) {
-		out = append(out, by[key])
-	}
-	return out
-}
-
-func (j joining) print(t testing.TB) {
-	for rl := range roles {
-		for rel := range relations {
-			var b strings.Builder
-			for g := range grades {
-				f := j[rl][rel][g]
-				fmt.Fprintf(&b, "  %s: %.3f ± %.3f, surest 1%%: %.0f%% right (of all %.1f%%)", g, f.auc, f.err, 100*f.top, 100*f.base)
-			}
-			t.Logf("%s, %s:%s", rl, rel, b.String())
-		}
-	}
-}
-
-// live runs a world and hands it to the joiner.
-func live(t *testing.T, scale joinScale, delay bool, views int, prepare func(*joinWorld)) (out joining) {
+// live runs a world, and returns what is left of it.
+func live(t *testing.T, scale joinScale, delay bool, prepare func(*joinWorld)) (out *joinRecord) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newJoinWorld(t, scale, delay, 1)
 		if prepare != nil {
@@ -154,7 +51,7 @@ func live(t *testing.T, scale joinScale, delay bool, views int, prepare func(*jo
 		w.run()
 		synctest.Wait() // members have seen everything end
 		t.Logf("delays %v: %d mailboxes, %d known, %d sights, %d circuits, %d streams, %d windows", delay, len(w.log.locators), len(w.truth), len(w.log.sights), len(w.log.circuits), len(w.log.streams), len(w.log.first))
-		out = w.join(views, 1)
+		out = w.record()
 		if w.after != nil {
 			w.after()
 		}
@@ -170,19 +67,18 @@ func TestJoiner(t *testing.T) {
 		t.Skip("virtual days of two worlds take the race detector minutes")
 	}
 	scale := joinScale{accounts: 8, conversations: 16, messages: 20, periods: 2, swarms: 3, tick: 10 * time.Minute}
-	var plain, marked joining
-	var sharp, dull figure
-	plain = live(t, scale, true, 8, func(w *joinWorld) { w.after = func() { dull = w.sharply() } })
-	marked = live(t, scale, false, 8, func(w *joinWorld) {
-		w.log.mark = accountMark
-		w.after = func() { sharp = w.sharply() }
-	})
+	calm := live(t, scale, true, func(w *joinWorld) { w.after = w.sayTheSame })
+	leaky := live(t, scale, false, func(w *joinWorld) { w.log.mark = accountMark })
+	plain, marked, dull, sharp := calm.join(8, 1), leaky.join(8, 1), calm.sharply(), leaky.sharply()
 	for rel := range relations {
 		f := plain[allRoles][rel][byBytes]
-		t.Logf("%s: by bytes %.3f ± %.3f, by circuits and counts %.3f, by times too %.3f", rel, f.auc, f.err, plain[allRoles][rel][byCircuits].auc, plain[allRoles][rel][byTime].auc)
+		t.Logf("%s: by bytes %.3f ± %.3f, by circuits %.3f, by counts %.3f, by times too %.3f", rel, f.auc, f.err, plain[allRoles][rel][byCircuits].auc, plain[allRoles][rel][byCounts].auc, plain[allRoles][rel][byTime].auc)
 		if d := math.Abs(f.auc - 0.5); d > 5*f.err+0.02 {
 			t.Errorf("%s: bytes alone join mailboxes: AUC %.3f ± %.3f", rel, f.auc, f.err)
 		}
+	}
+	if d := calm.deletedAfter(); d < 10*time.Minute {
+		t.Errorf("half of what is read is deleted within %v, which shows when its reader is there", d)
 	}
 	if f := marked[allRoles][account][byBytes]; f.auc < 0.7 {
 		t.Errorf("a client that marks its requests is not found out: AUC %.3f ± %.3f", f.auc, f.err)
@@ -193,14 +89,33 @@ func TestJoiner(t *testing.T) {
 	}
 }
 
+// sayTheSame checks that requests say the same about every mailbox of a
+// conversation, whosever it is.
+func (w *joinWorld) sayTheSame() {
+	for _, class := range []wordClass{wordRoom, wordDays, wordQuote, wordExpiry, wordLimit, wordProof} {
+		all := map[string]bool{}
+		for box, said := range w.log.words {
+			if w.log.locators[box].Kind != mailbox.KindConversation {
+				continue
+			}
+			for word := range said[class] {
+				all[word] = true
+			}
+		}
+		if len(all) != 1 {
+			w.t.Errorf("%v: %d different ones", class, len(all))
+		}
+	}
+}
+
 // sharply joins both directions of conversations by nothing but what follows
 // within moments, untrained, with what all members together saw.
-func (w *joinWorld) sharply() figure {
+func (w *joinRecord) sharply() figure {
 	member := map[uint16]bool{}
-	for _, i := range w.log.nodes {
-		member[i] = true
+	for i := range w.Swarms {
+		member[uint16(i)] = true
 	}
-	v := w.seen(member, nil, nil, nil)
+	v := w.seen(member, nil, nil)
 	var sets [2][]sample
 	r := rand.New(rand.NewPCG(8, 8))
 	w.judged(v, directions, &sets, r, func(m, n *boxView) []float64 {
@@ -212,6 +127,31 @@ func (w *joinWorld) sharply() figure {
 		all[i].score = all[i].f[0]
 	}
 	return (*judge)(nil).measure(all, r)
+}
+
+// deletedAfter is the median of what passes from the last message to a mailbox
+// until what was read is deleted, front doors aside.
+func (w *joinRecord) deletedAfter() time.Duration {
+	var waits []int64
+	put := map[int32]int64{}
+	for _, s := range w.Sights {
+		if t, known := w.Truth[s.Box]; !known || t.Writer < 0 {
+			continue
+		}
+		switch s.Kind {
+		case sawPut:
+			put[s.Box] = s.At
+		case sawDelete:
+			if s.Stream >= 0 {
+				waits = append(waits, s.At-put[s.Box])
+			}
+		}
+	}
+	if len(waits) == 0 {
+		return 0
+	}
+	slices.Sort(waits)
+	return time.Duration(waits[len(waits)/2]) * time.Millisecond
 }
 
 // The measurement at scale, by hand (docs/benchmarks.md).
@@ -227,14 +167,26 @@ func TestJoinerAtScale(t *testing.T) {
 		scale := joinScaled
 		scale.swarms = n
 		for _, delay := range []bool{false, true} {
+			if !strings.Contains(joinDelays, fmt.Sprint(delay)) {
+				continue
+			}
 			t.Run(fmt.Sprintf("%d swarms, delays %v", n, delay), func(t *testing.T) {
-				began := realNow()
-				live(t, scale, delay, joinViews, nil).print(t)
-				t.Logf("took %v", realNow().Sub(began))
+				began := time.Now()
+				name := fmt.Sprintf("world-%d-%v", n, delay)
+				var w *joinRecord
+				if joinLoad != "" {
+					w = loadRecord(t, joinLoad, name)
+				} else {
+					w = live(t, scale, delay, func(w *joinWorld) { w.tells = true })
+					t.Logf("lived in %v", time.Since(began))
+				}
+				if joinSave != "" {
+					w.save(t, joinSave, name)
+				}
+				w.join(joinViews, 1).print(t)
+				w.tell(t, joinViews, 2)
+				t.Logf("took %v", time.Since(began))
 			})
 		}
 	}
 }
-
-// realNow is called outside of virtual time.
-func realNow() time.Time { return time.Now() }

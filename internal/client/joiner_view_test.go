@@ -1,6 +1,7 @@
 package client
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -46,6 +47,7 @@ type boxView struct {
 	subExits []subExit
 	circuits map[int32]bool
 	sizes    [4]int
+	words    *words
 	clients  map[int]float64 // a guard's: how well a client's cells fit
 }
 
@@ -59,27 +61,26 @@ type view struct {
 	boxes []*boxView
 	twins map[[2]int32]int // windows of bytes that two mailboxes share and few others have
 	span  float64          // milliseconds
+	nodes int              // there are
 }
 
 // views draws pairs of nodes of a role.
-func (w *joinWorld) views(rl role, n int, r *rand.Rand) (out []*view) {
-	nodes := w.swarm.order
-	twins := w.twins()
-	swarm := func(i int) int { d, _ := w.swarm.dir.Node(nodes[i]); return int(d.Swarm) }
+func (w *joinRecord) views(rl role, n int, r *rand.Rand) (out []*view) {
+	swarm := w.Swarms
 	for range n {
 		var x, y int
 		for {
-			x, y = r.IntN(len(nodes)), r.IntN(len(nodes))
-			if x != y && (rl != twoMembers || swarm(x) == swarm(y)) && (rl != twoSwarms || swarm(x) != swarm(y)) {
+			x, y = r.IntN(len(swarm)), r.IntN(len(swarm))
+			if x != y && (rl != twoMembers || swarm[x] == swarm[y]) && (rl != twoSwarms || swarm[x] != swarm[y]) {
 				break
 			}
 		}
-		out = append(out, w.view(rl, w.log.nodes[nodes[x]], w.log.nodes[nodes[y]], twins))
+		out = append(out, w.view(rl, uint16(x), uint16(y)))
 	}
 	return out
 }
 
-func (w *joinWorld) view(rl role, x, y uint16, twins map[[2]int32]int) *view {
+func (w *joinRecord) view(rl role, x, y uint16) *view {
 	member := map[uint16]bool{x: true}
 	exit, guard := map[uint16]bool{}, map[uint16]bool{}
 	switch rl {
@@ -94,32 +95,31 @@ func (w *joinWorld) view(rl role, x, y uint16, twins map[[2]int32]int) *view {
 		exit[x], exit[y] = true, true
 		guard[x], guard[y] = true, true
 	}
-	return w.seen(member, exit, guard, twins)
+	return w.seen(member, exit, guard)
 }
 
 // seen is what members, exits and guards have together.
-func (w *joinWorld) seen(member, exit, guard map[uint16]bool, twins map[[2]int32]int) *view {
-	l := w.log
-	v := &view{twins: twins, span: float64(l.now())}
+func (w *joinRecord) seen(member, exit, guard map[uint16]bool) *view {
+	v := &view{twins: w.Twins, span: float64(w.Span), nodes: len(w.Swarms)}
 	boxes := map[int32]*boxView{}
-	for _, s := range l.sights {
-		if !member[s.node] {
+	for _, s := range w.Sights {
+		if !member[s.Node] {
 			continue
 		}
-		b := boxes[s.box]
+		b := boxes[s.Box]
 		if b == nil {
-			b = &boxView{box: s.box, exits: map[uint16]bool{}, circuits: map[int32]bool{}, sizes: l.sizes[s.box]}
-			boxes[s.box] = b
+			b = &boxView{box: s.Box, exits: map[uint16]bool{}, circuits: map[int32]bool{}, sizes: w.Sizes[s.Box], words: w.wordsOf(s.Box)}
+			boxes[s.Box] = b
 		}
-		b.times[s.kind] = append(b.times[s.kind], s.at)
-		if s.stream < 0 {
+		b.times[s.Kind] = append(b.times[s.Kind], s.At)
+		if s.Stream < 0 {
 			continue
 		}
-		c := l.streams[s.stream].circuit
-		e := l.circuits[c].hops[2]
+		c := w.Streams[s.Stream].Circuit
+		e := w.Circuits[c].Hops[2]
 		b.exits[e] = true
-		if s.kind == sawSub {
-			b.subExits = append(b.subExits, subExit{s.at, e})
+		if s.Kind == sawSub {
+			b.subExits = append(b.subExits, subExit{s.At, e})
 		}
 		if exit[e] {
 			b.circuits[c] = true
@@ -141,12 +141,12 @@ func (w *joinWorld) seen(member, exit, guard map[uint16]bool, twins map[[2]int32
 
 // watchClients lets guards compare when cells of a message cross their clients'
 // circuits with when members get and push one.
-func (w *joinWorld) watchClients(v *view, guard map[uint16]bool) {
+func (w *joinRecord) watchClients(v *view, guard map[uint16]bool) {
 	cells := map[int][]int64{}
-	for _, b := range w.log.bursts {
-		c := w.log.circuits[b.circuit]
-		if guard[c.hops[0]] {
-			cells[c.client] = append(cells[c.client], b.at)
+	for _, b := range w.Bursts {
+		c := w.Circuits[b.Circuit]
+		if guard[c.Hops[0]] {
+			cells[c.Client] = append(cells[c.Client], b.At)
 		}
 	}
 	for _, b := range v.boxes {
@@ -155,23 +155,6 @@ func (w *joinWorld) watchClients(v *view, guard map[uint16]bool) {
 			b.clients[client] = surprise(b.times[sawPut], at, 0, 400, v.span)
 		}
 	}
-}
-
-// twins finds bytes that stand in two mailboxes and hardly anywhere else, in
-// all that is stored anywhere.
-func (w *joinWorld) twins() map[[2]int32]int {
-	out := map[[2]int32]int{}
-	for h, list := range w.log.twins {
-		if list = append(slices.Clone(list), w.log.first[h]); len(list) > commonWindow {
-			continue
-		}
-		for i, a := range list {
-			for _, b := range list[i+1:] {
-				out[[2]int32{min(a, b), max(a, b)}]++
-			}
-		}
-	}
-	return out
 }
 
 // within counts the members of a that have one of b between lo and hi after
@@ -205,57 +188,99 @@ func near(a, b []int64, d int64, span float64) float64 {
 	return surprise(a, b, -d, d, span) + surprise(b, a, -d, d, span)
 }
 
-// The features come in three groups, each taken with those before it.
+// The features come in four groups, each taken with those before it.
 type grade uint8
 
 const (
-	byBytes    grade = iota // what is stored and signed, of which size
-	byCircuits              // through which exits and circuits, and how often
+	byBytes    grade = iota // what is stored, signed and said, of which size
+	byCircuits              // through which exits and circuits
+	byCounts                // and how often
 	byTime
 	grades
 )
 
 func (g grade) String() string {
-	return [...]string{"bytes", "and circuits, counts", "and times"}[g]
+	return [...]string{"bytes", "and circuits", "and counts", "and times"}[g]
+}
+
+// clues are what a joiner compares of two mailboxes, with names if they are
+// asked for, and how many there are up to each grade.
+type clues struct {
+	f     []float64
+	named bool
+	names []string
+	upTo  [grades]int
+}
+
+func (c *clues) add(x float64, format string, args ...any) {
+	c.f = append(c.f, x)
+	if c.named {
+		c.names = append(c.names, fmt.Sprintf(format, args...))
+	}
+}
+
+// clueNames returns how the clues are called.
+func clueNames() (names []string, upTo [grades]int) {
+	c := clues{named: true}
+	b := &boxView{words: &words{}}
+	(&view{span: 1, nodes: 2}).compare(&c, b, b)
+	return c.names, c.upTo
 }
 
 // features of two mailboxes. Times are added last.
-func (v *view) features(m, n *boxView, upTo grade) (f []float64) {
+func (v *view) features(m, n *boxView) []float64 {
+	c := clues{f: make([]float64, 0, 64)}
+	v.compare(&c, m, n)
+	return c.f
+}
+
+func (v *view) compare(c *clues, m, n *boxView) {
 	key := [2]int32{min(m.box, n.box), max(m.box, n.box)}
-	f = append(f, math.Log1p(float64(v.twins[key])))
-	f = append(f, sizeDistance(m.sizes, n.sizes))
-	if upTo == byBytes {
-		return f
+	c.add(math.Log1p(float64(v.twins[key])), "equal bytes")
+	c.add(sizeDistance(m.sizes, n.sizes), "shares of sizes")
+	for k := range wordsOfBytes {
+		c.add(m.words.distance(n.words, k), "%v", k)
 	}
-	f = append(f, shared(m.circuits, n.circuits), overlapOf(m.exits, n.exits))
+	c.upTo[byBytes] = len(c.f)
+	c.add(shared(m.circuits, n.circuits), "circuits shared")
+	c.add(overlapOf(m.exits, n.exits, v.nodes), "exits shared")
+	c.upTo[byCircuits] = len(c.f)
+	for k := wordsOfBytes; k < wordClasses; k++ {
+		c.add(m.words.distance(n.words, k), "%v", k)
+	}
 	for _, k := range []sightKind{sawPut, sawSub, sawDelete, sawFetch} {
 		a, b := math.Log1p(float64(len(m.times[k]))), math.Log1p(float64(len(n.times[k])))
-		f = append(f, -math.Abs(a-b))
+		c.add(-math.Abs(a-b), "number of %v", k)
 	}
-	if upTo == byCircuits {
-		return f
-	}
+	c.upTo[byCounts] = len(c.f)
+	v.compareTimes(c, m, n)
+	c.upTo[byTime] = len(c.f)
+}
+
+func (v *view) compareTimes(c *clues, m, n *boxView) {
 	for _, k := range []sightKind{sawSub, sawEnd, sawDelete, sawFetch, sawOpen} {
 		for _, d := range []int64{300, 2000, 15_000, 90_000} {
-			f = append(f, near(m.times[k], n.times[k], d, v.span))
+			c.add(near(m.times[k], n.times[k], d, v.span), "%v within %.1f s", k, float64(d)/1000)
 		}
 	}
+	puts, others := m.times[sawPut], n.times[sawPut]
+	dels, gone := m.times[sawDelete], n.times[sawDelete]
 	for _, d := range [][2]int64{{50, 1500}, {1500, 12_000}, {12_000, 75_000}, {75_000, 400_000}} {
-		puts, others := m.times[sawPut], n.times[sawPut]
-		f = append(f, surprise(puts, others, d[0], d[1], v.span)+surprise(others, puts, d[0], d[1], v.span))
-		dels, gone := m.times[sawDelete], n.times[sawDelete]
-		f = append(f, surprise(dels, others, -d[1], d[1], v.span)+surprise(gone, puts, -d[1], d[1], v.span))
+		c.add(surprise(puts, others, d[0], d[1], v.span)+surprise(others, puts, d[0], d[1], v.span), "puts within %.1f to %.1f s", float64(d[0])/1000, float64(d[1])/1000)
+		c.add(surprise(dels, others, -d[1], d[1], v.span)+surprise(gone, puts, -d[1], d[1], v.span), "deletes and puts within %.1f s", float64(d[1])/1000)
 	}
-	f = append(f, sameExits(m.subExits, n.subExits))
+	c.add(sameExits(m.subExits, n.subExits), "exits of subscriptions begun together")
 	for _, k := range []sightKind{sawOpen, sawSub, sawPut} {
-		f = append(f, closeToPeriod(m.times[k], n.times[k]))
+		c.add(closeToPeriod(m.times[k], n.times[k]), "first %v a period apart", k)
 	}
-	f = append(f, closeToPeriodLast(m.times[sawEnd], n.times[sawEnd]), handOver(m.times[sawPut], n.times[sawPut]))
+	c.add(closeToPeriodLast(m.times[sawEnd], n.times[sawEnd]), "last end a period apart")
+	c.add(handOver(m.times[sawPut], n.times[sawPut]), "puts follow on")
+	c.add(watchedOn(m, n), "watched together for as long as clocks may differ")
 	best := 0.0
-	for c, s := range m.clients {
-		best = max(best, min(s, n.clients[c]))
+	for client, s := range m.clients {
+		best = max(best, min(s, n.clients[client]))
 	}
-	return append(f, best)
+	c.add(best, "a client's cells fit both")
 }
 
 // sizeDistance compares the shares of envelopes above the smallest class, in
@@ -270,7 +295,8 @@ func sizeDistance(a, b [4]int) float64 {
 	if p == 0 || p == 1 {
 		return 0
 	}
-	return -math.Abs(la/na-lb/nb) / math.Sqrt(p*(1-p)*(1/na+1/nb))
+	d := la/na - lb/nb
+	return -standard(d*d/(p*(1-p)*(1/na+1/nb)), 1)
 }
 
 func shared(a, b map[int32]bool) float64 {
@@ -283,14 +309,19 @@ func shared(a, b map[int32]bool) float64 {
 	return math.Log1p(float64(n))
 }
 
-func overlapOf(a, b map[uint16]bool) float64 {
+// overlapOf is how many more exits two mailboxes share than chance has it with
+// as many out of all, in standard deviations.
+func overlapOf(a, b map[uint16]bool, all int) float64 {
 	n := 0
 	for e := range a {
 		if b[e] {
 			n++
 		}
 	}
-	return float64(n) / float64(len(a)+len(b)-n+1)
+	x, y, z := float64(len(a)), float64(len(b)), float64(all)
+	want := x * y / z
+	spread := want * (1 - x/z) * (1 - y/z) * z / (z - 1)
+	return (float64(n) - want) / math.Sqrt(spread+0.1)
 }
 
 // sameExits compares through which exits subscriptions were made that began
@@ -351,22 +382,41 @@ func handOver(a, b []int64) float64 {
 	return -math.Log1p(float64(gap) / 60_000)
 }
 
+// watchedOn is how near to twice the overlap the time is from when one is first
+// subscribed to until the other is last.
+func watchedOn(m, n *boxView) float64 {
+	best := -9.0
+	for _, x := range [][2]*boxView{{m, n}, {n, m}} {
+		last, first := x[0].times[sawEnd], x[1].times[sawSub]
+		if len(last) > 0 && len(first) > 0 {
+			d := last[len(last)-1] - first[0] - 2*overlap.Milliseconds()
+			best = max(best, -math.Log1p(math.Abs(float64(d))/60_000))
+		}
+	}
+	return best
+}
+
 // related is the truth about two mailboxes.
 func (r relation) related(a, b joinTruth) bool {
 	switch r {
 	case directions:
-		return a.writer >= 0 && a.conversation == b.conversation && a.out != b.out
+		return a.Writer >= 0 && a.Conversation == b.Conversation && a.Out != b.Out
 	case account:
-		return a.reader == b.reader && a.conversation != b.conversation
+		return a.Reader == b.Reader && a.Conversation != b.Conversation
 	}
-	return a.conversation == b.conversation && a.reader == b.reader && a.writer == b.writer && a.period != b.period
+	return a.Conversation == b.Conversation && a.Reader == b.Reader && a.Writer == b.Writer && a.Period != b.Period
 }
 
-// candidate says whether two mailboxes can be related at all, by the period
-// that stands in their locators.
+// candidate says whether two mailboxes can be related at all, by the period and
+// the kind that stand in their locators: nobody has two front doors. Those of
+// successive periods are left out, since no conversation stands behind them.
 func (r relation) candidate(a, b joinTruth) bool {
-	if r == successive {
-		return a.period+1 == b.period || b.period+1 == a.period
+	door, other := a.Writer < 0, b.Writer < 0
+	if door && other || (door || other) && r != account {
+		return false
 	}
-	return a.period == b.period
+	if r == successive {
+		return a.Period+1 == b.Period || b.Period+1 == a.Period
+	}
+	return a.Period == b.Period
 }

@@ -32,15 +32,16 @@ type joinWorld struct {
 
 	people []*joinPerson
 	truth  map[int32]joinTruth
-	after  func() // when the joiner is done
+	after  func() // when all is over
+	tells  bool   // how far it has come
 }
 
 // joinTruth is whose a mailbox is. It only scores the joiner.
 type joinTruth struct {
-	reader, writer int // writer is -1 at a front door
-	conversation   [32]byte
-	out            bool // the initiator's direction
-	period         identity.Period
+	Reader, Writer int // Writer is -1 at a front door
+	Conversation   [32]byte
+	Out            bool // the initiator's direction
+	Period         identity.Period
 }
 
 type joinPerson struct {
@@ -79,6 +80,12 @@ func joinTiming(tick time.Duration, delay bool) *timing {
 	if joinReceipts > 0 {
 		t.receiptMax = joinReceipts
 	}
+	if joinStart > 0 {
+		t.start = joinStart
+	}
+	if joinWatch >= 0 {
+		t.watch = joinWatch
+	}
 	if !delay {
 		t = t.bare()
 	}
@@ -90,7 +97,7 @@ const settling = time.Hour
 
 func newJoinWorld(t testing.TB, scale joinScale, delay bool, seed uint64) *joinWorld {
 	w := &joinWorld{t: t, scale: scale, swarm: newFakeSwarm(t, 5*scale.swarms), delay: delay, truth: map[int32]joinTruth{}}
-	w.log = newJoinLog(w.swarm.order)
+	w.log = newJoinLog(w.swarm.order, w.swarm.now)
 	r := mrand.New(mrand.NewPCG(seed, 1))
 	for i := range scale.accounts {
 		p := &joinPerson{w: w, i: i, net: newModelNet(w, i, mrand.New(mrand.NewPCG(seed, uint64(i)+2)))}
@@ -181,6 +188,9 @@ func (w *joinWorld) rotate(stop chan struct{}) {
 	for {
 		select {
 		case <-t.C:
+			if w.tells {
+				w.t.Logf("after %v: %d things seen", time.Since(w.log.began).Round(time.Minute), w.log.seen())
+			}
 			for _, id := range w.swarm.order {
 				w.swarm.rotate(w.swarm.members[id])
 			}
@@ -300,7 +310,7 @@ func (w *joinWorld) know(p *joinPerson) {
 	defer w.log.mu.Unlock()
 	for period := now - identity.Period(w.scale.periods) - 1; period <= now+1; period++ {
 		if loc, err := mailbox.FrontDoor(p.root, period); err == nil {
-			w.knowLocked(loc, joinTruth{reader: p.i, writer: -1, period: period})
+			w.knowLocked(loc, joinTruth{Reader: p.i, Writer: -1, Period: period})
 		}
 		for _, ch := range p.c.allChannels() {
 			box, err := ch.box(period, false)

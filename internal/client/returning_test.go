@@ -118,13 +118,13 @@ func TestReturning(t *testing.T) {
 		synctest.Wait()
 		fetches, of := 0, map[int32]int32{}
 		for _, s := range w.log.sights[sights:] {
-			if s.kind == sawFetch {
+			if s.Kind == sawFetch {
 				fetches++
 			}
-			if box, known := of[s.stream]; s.stream >= 0 && known && box != s.box {
+			if box, known := of[s.Stream]; s.Stream >= 0 && known && box != s.Box {
 				t.Error("two mailboxes are asked about on one stream")
 			}
-			of[s.stream] = s.box
+			of[s.Stream] = s.Box
 		}
 		t.Logf("%d contacts, %d mailboxes, %d envelopes: read in %v with %d fetches, %d streams of all kinds", *returnTo, mailboxes, envelopes, took, fetches, len(w.log.streams)-streams)
 		if got := int(p.c.unread.Load()); got != envelopes {
