@@ -43,6 +43,7 @@ func newNode(o *options) *cobra.Command {
 				return err
 			}
 			defer steady()
+			defer node.PaceCollector()()
 			n, err := node.Start(cfg)
 			if err != nil {
 				return err
