@@ -53,6 +53,7 @@ type moves struct {
 	adopted time.Time
 	got     known
 	gone    map[identity.NodeID]bool // had dropped what is this node's when asked
+	told    map[identity.NodeID]bool // that this node needs nothing of theirs any more
 	whole   []uint64                 // serials under which this node was whole
 	floor   uint64                   // the first serial since which nothing was dropped here
 	lost    bool                     // the store lost something that did not come back yet
@@ -85,13 +86,17 @@ func (m *moves) begin(ctx context.Context, v *view) error {
 	serial, now := v.dir.Serial(), m.s.cfg.Now()
 	var stale []store.Mark
 	fresh, floor := true, serial // an empty store has lost whatever there was
+	var since uint64             // what was dropped under an earlier directory
 	m.mu.Lock()
 	m.view, m.adopted, m.lineage = v, now, v.lineage(m.s.self)
 	m.got, m.whole, m.lost, m.counted = make(known), nil, false, false
-	m.gone = make(map[identity.NodeID]bool)
+	m.gone, m.told = make(map[identity.NodeID]bool), make(map[identity.NodeID]bool)
 	m.handed, m.dropped = make(map[identity.NodeID]bool), make(map[directory.SwarmID]bool)
 	for _, x := range marks {
 		m.lost = m.lost || x.Fact == store.FactSalvaged
+		if x.Fact == factDropped && x.Serial != serial {
+			since = max(since, x.Serial)
+		}
 	}
 	for _, x := range marks {
 		switch {
@@ -99,7 +104,7 @@ func (m *moves) begin(ctx context.Context, v *view) error {
 		case x.Fact == factFloor:
 			floor = x.Serial
 		case x.Fact == factWhole && m.lost: // taken away when it is found again
-		case x.Fact == factWhole && v.matters(x.Serial):
+		case x.Fact == factWhole && x.Serial >= since && v.matters(x.Serial):
 			m.whole = append(m.whole, x.Serial)
 		case x.Serial != serial || x.Fact == factWhole:
 			stale = append(stale, x)
@@ -111,6 +116,7 @@ func (m *moves) begin(ctx context.Context, v *view) error {
 			m.dropped[directory.SwarmID(binary.BigEndian.Uint16(x.Of[:2]))] = true
 		}
 	}
+	floor = max(floor, since)
 	m.floor = floor
 	state, losses := m.stateLocked(), m.losses
 	m.mu.Unlock()
@@ -199,6 +205,7 @@ func (m *moves) lose() {
 	m.lost, m.whole = true, nil
 	m.losses++
 	m.got = known{m.s.self: m.stateLocked()}
+	m.told = make(map[identity.NodeID]bool)
 	m.mu.Unlock()
 	m.s.touched.forgetAll()
 	signal(m.kick)
@@ -245,7 +252,7 @@ func (s *Swarm) Moving() Moving {
 		Serial: m.view.dir.Serial(), Member: m.view.member, Whole: slices.Contains(m.whole, m.view.dir.Serial()),
 		Mailboxes: m.left.Mailboxes, Bytes: m.left.Bytes, Counted: m.counted,
 	}
-	x.Ungot = len(m.ungotLocked())
+	x.Ungot = len(m.ungotLocked()) + len(m.untoldLocked())
 	return x
 }
 
@@ -259,6 +266,21 @@ func (m *moves) ungotLocked() (ids []identity.NodeID) {
 	whole := slices.Contains(m.whole, m.view.dir.Serial())
 	for _, id := range m.lineage.nodes() {
 		if _, ok := m.got[id]; !ok && !m.gone[id] && !(whole && slices.Contains(m.lineage.levels[0].sets[0], id)) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// untoldLocked lists the nodes that keep this node's addresses no longer and have
+// not heard yet that it has their parts, and everybody's: before it is whole it
+// may need them as witnesses still.
+func (m *moves) untoldLocked() (ids []identity.NodeID) {
+	if !m.view.member || !slices.Contains(m.whole, m.view.dir.Serial()) {
+		return nil
+	}
+	for id := range m.got {
+		if id != m.s.self && !m.told[id] && !m.gone[id] && !slices.Contains(m.lineage.levels[0].sets[0], id) {
 			ids = append(ids, id)
 		}
 	}
@@ -301,6 +323,8 @@ func (m *moves) work(ctx context.Context) (left bool, err error) {
 	m.mu.Unlock()
 	if v.member {
 		left, err = m.getAll(ctx, v)
+		untold, tellErr := m.tellAll(ctx, v)
+		left, err = left || untold, errors.Join(err, tellErr)
 	}
 	rest, handErr := m.handOver(ctx, v)
 	return left || rest, errors.Join(err, handErr)
@@ -330,6 +354,34 @@ func (m *moves) getAll(ctx context.Context, v *view) (left bool, err error) {
 	return left, err
 }
 
+// tellAll tells past keepers that this node needs nothing of theirs any more.
+func (m *moves) tellAll(ctx context.Context, v *view) (left bool, err error) {
+	m.mu.Lock()
+	if m.view != v {
+		m.mu.Unlock()
+		return true, nil
+	}
+	nodes := m.untoldLocked()
+	m.mu.Unlock()
+	for _, id := range nodes {
+		p := m.s.peer(id)
+		if p == nil {
+			continue // the directory changed again
+		}
+		_, e := p.askMove(ctx, moveQuery{serial: v.dir.Serial(), done: true})
+		if e != nil && !errors.Is(e, errDropped) {
+			left, err = true, errors.Join(err, e)
+			continue
+		}
+		m.mu.Lock()
+		if m.view == v {
+			m.told[id] = true
+		}
+		m.mu.Unlock()
+	}
+	return left, err
+}
+
 // noteGone notes that a node has handed over what is this one's and dropped it:
 // there is nothing to get there, and it does not wait for anybody.
 func (m *moves) noteGone(v *view, id identity.NodeID) {
@@ -342,7 +394,8 @@ func (m *moves) noteGone(v *view, id identity.NodeID) {
 
 // get pulls this node's addresses from a node that kept them. The first question
 // makes sure that the other has adopted the directory, so that nothing is
-// acknowledged there any more that the pull could miss; the last one tells it.
+// acknowledged there any more that the pull could miss; the last one that it
+// dropped nothing meanwhile.
 func (m *moves) get(ctx context.Context, v *view, p *peer) error {
 	q := moveQuery{serial: v.dir.Serial()}
 	m.mu.Lock()
@@ -357,7 +410,6 @@ func (m *moves) get(ctx context.Context, v *view, p *peer) error {
 	if err := m.pull(ctx, v, p); err != nil {
 		return err
 	}
-	q.done = true
 	state, err := p.askMove(ctx, q)
 	if err != nil {
 		return err
@@ -519,22 +571,12 @@ func (m *moves) mayDrop(v *view, id directory.SwarmID) bool {
 
 // drop says first, on disk too, that the addresses are gone from here, so that
 // nobody takes what is left of them for all that there was. It stops when the
-// directory changes, which may give them back.
+// directory changes, which may give them back. Under the next directory this node
+// counts for nothing at levels before this one (begin); under this one the
+// keepers of other sections miss nothing.
 func (m *moves) drop(ctx context.Context, v *view, id directory.SwarmID) error {
-	st, serial := m.s.cfg.Store, v.dir.Serial()
-	m.mu.Lock()
-	var past []store.Mark
-	for _, w := range m.whole {
-		if w < serial {
-			past = append(past, store.Mark{Fact: factWhole, Of: ofSerial(w)})
-		}
-	}
-	m.mu.Unlock()
-	err := errors.Join(
-		st.SetMark(ctx, m.markNow(factFloor, [32]byte{}, serial), past...),
-		st.SetMark(ctx, m.markNow(factDropped, ofSwarm(id), serial)),
-	)
-	if err != nil {
+	st := m.s.cfg.Store
+	if err := st.SetMark(ctx, m.markNow(factDropped, ofSwarm(id), v.dir.Serial())); err != nil {
 		return err
 	}
 	m.mu.Lock()
@@ -542,9 +584,8 @@ func (m *moves) drop(ctx context.Context, v *view, id directory.SwarmID) error {
 		m.mu.Unlock()
 		return nil
 	}
-	m.dropped[id], m.floor = true, serial
-	m.whole = slices.DeleteFunc(m.whole, func(w uint64) bool { return w < serial })
+	m.dropped[id] = true
 	m.mu.Unlock()
-	_, err = st.Drop(ctx, func(a store.Address) bool { return m.s.view() == v && v.dir.SwarmIDOf(a) == id })
+	_, err := st.Drop(ctx, func(a store.Address) bool { return m.s.view() == v && v.dir.SwarmIDOf(a) == id })
 	return err
 }

@@ -252,6 +252,67 @@ func TestOldKeepersAwayMeansBusy(t *testing.T) {
 	}
 }
 
+// TestPastKeepersStayWitnesses: who has given its part keeps it until the one
+// who got it is whole, since it may be needed for that by others.
+func TestPastKeepersStayWitnesses(t *testing.T) {
+	w := newWorld(t, 5)
+	letters := w.fill(1, 1)
+	var entries []directory.Node
+	for range 5 {
+		_, entry := w.recruit(0)
+		entries = append(entries, entry)
+	}
+	w.change(func(doc *directory.Document) { doc.Nodes = entries })
+	w.tell(w.nodes[0], w.nodes[1]) // the others have not heard of it
+	for _, n := range w.nodes[5:] {
+		n.join()
+	}
+	for _, n := range w.nodes[5:] {
+		eventually(t, "the parts of two to be got", func() bool { return n.has(letters[0].b, letters[0].d) && n.gotFrom(w.nodes[0], w.nodes[1]) })
+	}
+	for _, n := range w.nodes[:2] {
+		if n.swarm.moves.mayDrop(n.swarm.view(), 0) {
+			t.Error("it would drop what no new keeper is sure of")
+		}
+	}
+	w.tell(w.nodes[2], w.nodes[3], w.nodes[4])
+	w.arrive(letters)
+}
+
+// gotFrom reports whether a node has the parts of others.
+func (n *node) gotFrom(others ...*node) bool {
+	m := n.swarm.moves
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !slices.ContainsFunc(others, func(o *node) bool { _, ok := m.got[o.id]; return !ok })
+}
+
+// TestDroppingOneSectionKeepsTheOthersWitness: a node that has dropped what one
+// swarm got counts on for the keepers of another one, until the next directory.
+func TestDroppingOneSectionKeepsTheOthersWitness(t *testing.T) {
+	w := newWorld(t, 5)
+	n := w.nodes[0]
+	eventually(t, "a member to be whole", func() bool { return n.swarm.Moving().Whole })
+	w.change(func(*directory.Document) {})
+	w.tell(n)
+	m, v := n.swarm.moves, n.swarm.view()
+	if err := m.drop(t.Context(), v, 7); err != nil {
+		t.Fatal(err)
+	}
+	if st := must(m.handing(v, 1, 3)); st.gone || st.floor != 0 || !slices.Contains(st.whole, 0) {
+		t.Errorf("to another swarm: %+v", st)
+	}
+	if st := must(m.handing(v, 1, 7)); !st.gone {
+		t.Error("not gone")
+	}
+	w.change(func(*directory.Document) {})
+	w.tell(n)
+	eventually(t, "the change to be begun", func() bool { return n.swarm.Moving().Serial == 2 })
+	if st := m.state(n.swarm.view()); st.floor != 1 || slices.Contains(st.whole, 0) {
+		t.Errorf("under the next directory: %+v", st)
+	}
+}
+
 // mustSendUnder puts without a look at the world's newest directory.
 func (c *client) mustSendUnder(b *box) mailbox.Digest {
 	c.t.Helper()
