@@ -109,7 +109,7 @@ func newClient(ctx context.Context, cfg clientConfig) (*Client, error) {
 	}
 	c.swarms = swarms{
 		members: &members{
-			net: cfg.net, now: cfg.now, rand: cfg.rand, keys: newRequestKeys(),
+			net: cfg.net, now: cfg.now, rand: cfg.rand, keys: newRequestKeys(), rests: rests{until: map[keyPlace]time.Time{}},
 			succession: newSuccession(cfg.dir, cfg.vault, cfg.log, c.noteForked),
 		},
 		prices: prices{quotes: map[mailbox.Address]mailbox.WorkQuote{}},

@@ -63,6 +63,12 @@ func (s *fakeSwarm) serve(m *fakeMember, conn net.Conn) {
 			_ = wire.WriteFrame(conn, mailbox.KeysReply(key.Cert()))
 			continue
 		}
+		if refused, ok := s.refuseBusy(m, conn, got, sealer); refused {
+			if !ok {
+				return
+			}
+			continue
+		}
 		if sub, ok := got.Request.(*mailbox.Subscribe); ok {
 			s.subscribe(m, conn, got, sub, sealer)
 			return
@@ -82,6 +88,28 @@ func (s *fakeSwarm) serve(m *fakeMember, conn net.Conn) {
 		if !reply(conn, sealer, resp) {
 			return
 		}
+	}
+}
+
+// refuseBusy answers a request if the member is busy; ok says whether the answer
+// was taken.
+func (s *fakeSwarm) refuseBusy(m *fakeMember, conn net.Conn, got *mailbox.Received, sealer *mailbox.ReplySealer) (refused, ok bool) {
+	s.mu.Lock()
+	var seconds uint32
+	var sealed bool
+	if s.busy != nil {
+		seconds, sealed = s.busy(m.id, got.Request)
+	}
+	s.mu.Unlock()
+	switch {
+	case seconds == 0:
+		return false, true
+	case sealed:
+		f := mailbox.Refuse(mailbox.ErrBusy)
+		f.RetryAfter = seconds
+		return true, reply(conn, sealer, f)
+	default:
+		return true, wire.WriteFrame(conn, mailbox.BusyReply(seconds)) == nil
 	}
 }
 

@@ -36,6 +36,9 @@ type fakeSwarm struct {
 	deletes int
 	// hook, if set, may refuse a request before it is handled.
 	hook func(node identity.NodeID, req mailbox.Request) error
+	// busy, if set, says for how many seconds a member wants to be left alone
+	// instead of looking at a request, and whether it says so in a sealed reply.
+	busy func(node identity.NodeID, req mailbox.Request) (seconds uint32, sealed bool)
 	// answer, if set, is what members send to who asks for a directory.
 	answer func() []byte
 	// withhold keeps a member from pushing.

@@ -20,6 +20,8 @@ type members struct {
 	now  func() time.Time
 	rand io.Reader
 	keys requestKeys
+	// rests is who asked to be left alone.
+	rests rests
 	// succession learns of newer directories.
 	succession *succession
 }
@@ -70,10 +72,15 @@ func fixed(req mailbox.Request) build {
 
 // ask opens a stream, sends a request and returns its first response with the
 // stream still open. A member that refuses because it keeps the mailbox no more
-// is asked for its directory, before the refusal is returned.
+// is asked for its directory, before the refusal is returned; one that asked to
+// be left alone is not asked at all.
 func (m *members) ask(ctx context.Context, t target, node identity.NodeID, req build) (*dialogue, mailbox.Response, error) {
+	if m.rests.left(t.at(node), m.now()) > 0 {
+		return nil, nil, errResting
+	}
 	d, resp, err := m.askFresh(ctx, t, node, req)
 	if err != nil {
+		m.rests.note(t.at(node), err, m.now())
 		m.suspect(ctx, t, node, err)
 		return nil, nil, err
 	}

@@ -56,34 +56,39 @@ func (c *Client) settle(r sent) (eager bool) {
 	}
 	c.noteFault(r.err)
 	e.Attempts++
-	size := 1
-	if d, err := c.sizeOfSwarm(e); err == nil {
-		size = d
+	size, pause := 1, c.jitter(c.timing.backoff(e.Attempts-1))
+	if a, err := c.addressOf(e); err == nil {
+		size, pause = len(c.dir.Current().SwarmOf(a)), max(pause, c.rest(a))
 	}
-	if r.refused >= majority(size) && e.Attempts >= refusals && permanent(r.err) {
+	if r.refused >= majority(size) && e.Attempts >= refusals {
 		c.fail(e, reasonRefused)
 		return false
 	}
-	e.Next = c.now().Add(c.jitter(c.timing.backoff(e.Attempts - 1))).UnixMilli()
+	e.Next = c.now().Add(pause).UnixMilli()
 	_ = c.update(func(tx *vault.Tx) error { return tx.SetEntry(e) })
 	return false
 }
 
-func (c *Client) sizeOfSwarm(e vault.Entry) (int, error) {
+// addressOf returns the mailbox that an entry is put to.
+func (c *Client) addressOf(e vault.Entry) (a mailbox.Address, _ error) {
 	ch := c.channelOf(e.Conversation)
 	if ch == nil {
-		return 0, errLost
+		return a, errLost
 	}
 	d, err := c.destination(ch, e.Kind, identity.Period(e.Period))
 	if err != nil {
-		return 0, err
+		return a, err
 	}
-	return len(c.dir.Current().SwarmOf(d.loc.Address())), nil
+	return d.loc.Address(), nil
 }
 
-// permanent reports whether asking again cannot help. One member may lie, so it
-// only counts when a majority says so, repeatedly.
+// permanent reports whether a member refuses in a way that asking again cannot
+// mend. One may lie, so it only counts when a majority says so, repeatedly.
 func permanent(err error) bool {
+	var no *mailbox.Failure
+	if !errors.As(err, &no) {
+		return false
+	}
 	for _, e := range []error{mailbox.ErrTooLarge, mailbox.ErrBadSignature, mailbox.ErrForbidden, mailbox.ErrExpired, mailbox.ErrFormat, mailbox.ErrVersion} {
 		if errors.Is(err, e) {
 			return true

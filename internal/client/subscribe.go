@@ -434,6 +434,7 @@ func (c *Client) subscribe(ctx, setup context.Context, t target, w *watch, node 
 		err = context.Cause(setup) // it was closed just now
 	}
 	if err != nil {
+		c.rests.note(t.at(node), err, c.now())
 		d.close()
 		return nil, err
 	}

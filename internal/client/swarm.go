@@ -34,21 +34,27 @@ type swarms struct {
 }
 
 // order returns the members of an address, the one to ask first at the front:
-// members that failed lately last, otherwise in an order that belongs to the
-// address, so that writer and reader meet at the same members.
+// members that failed lately last, behind them who asked to be left alone for
+// now, otherwise in an order that belongs to the address, so that writer and
+// reader meet at the same members.
 func (s *swarms) order(a mailbox.Address) []directory.Node {
 	nodes := s.dir.Current().SwarmOf(a)
 	key := func(n directory.Node) [suite.HashSize]byte { return suite.Hash(labelOrder, a[:], n.ID[:]) }
 	now := s.now()
 	s.fmu.Lock()
 	defer s.fmu.Unlock()
+	behind := func(n directory.Node) int {
+		switch {
+		case s.rests.left(keyPlace{a, n.ID}, now) > 0:
+			return 2
+		case s.failedLocked(n.ID, now):
+			return 1
+		}
+		return 0
+	}
 	slices.SortFunc(nodes, func(x, y directory.Node) int {
-		fx, fy := s.failedLocked(x.ID, now), s.failedLocked(y.ID, now)
-		if fx != fy {
-			if fx {
-				return 1
-			}
-			return -1
+		if d := behind(x) - behind(y); d != 0 {
+			return d
 		}
 		kx, ky := key(x), key(y)
 		return bytes.Compare(kx[:], ky[:])
@@ -69,7 +75,7 @@ func (s *swarms) avoid(id identity.NodeID) {
 
 // report remembers whether a member answered.
 func (s *swarms) report(ctx context.Context, id identity.NodeID, err error) {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || errors.Is(err, errResting) {
 		return
 	}
 	var refused *mailbox.Failure
@@ -157,8 +163,8 @@ func (s *swarms) opened(ctx context.Context, t target, node identity.NodeID, f f
 
 // each asks the members of a mailbox one after the other until one answers,
 // the next one too when the first takes long. f may run for several members at
-// a time. The error is the last one; refused counts those that said no. When a
-// newer directory came of it, the members that it names are asked.
+// a time. The error is the last one; refused counts those that said no for good.
+// When a newer directory came of it, the members that it names are asked.
 func (s *swarms) each(ctx context.Context, t target, f func(context.Context, directory.Node) error) (refused int, err error) {
 	for range 1 + directory.MaxPast {
 		d := s.dir.Current()
@@ -207,8 +213,7 @@ func (s *swarms) eachOf(ctx context.Context, t target, d *directory.Directory, f
 			if err == nil {
 				return 0, nil
 			}
-			var no *mailbox.Failure
-			if errors.As(err, &no) {
+			if permanent(err) {
 				refused++
 			}
 			last = err
