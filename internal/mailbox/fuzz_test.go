@@ -2,9 +2,11 @@ package mailbox
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
 	"sotto/internal/suite"
+	"sotto/internal/wire"
 )
 
 func FuzzRequest(f *testing.F) {
@@ -50,13 +52,51 @@ func FuzzSealedRequest(f *testing.F) {
 		}
 		f.Add(frame)
 	}
+	stamp := w.stamp()
 	f.Add(KeysReply(w.key.Cert()))
+	f.Add(pad(append(wire.AppendUint64(nil, stamp.Time), stamp.Nonce[:]...), EncodeRequest(w.put())))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		_, _, _ = w.key.OpenRequest(in)
+		_, _ = readReceived(stamp.Node, in) // what a sender who knows the key can put inside
 		_, _ = (&ReplyOpener{}).Open(in)
 		if c, err := ParseKeysReply(in); err == nil && !bytes.Equal(KeysReply(c), in) {
 			t.Fatal("a request key that was read is not written alike")
 		}
+	})
+}
+
+// FuzzBusyReply reads frames that anybody on the way can make.
+func FuzzBusyReply(f *testing.F) {
+	f.Add(BusyReply(0))
+	f.Add(BusyReply(1<<32 - 1))
+	f.Add(KeysRequest())
+	f.Add([]byte{FrameBusy, version + 1, 0, 0, 0, 1})
+	f.Fuzz(func(t *testing.T, in []byte) {
+		busy, err := ParseBusyReply(in)
+		if err != nil {
+			if !errors.Is(err, ErrFormat) && !errors.Is(err, ErrVersion) {
+				t.Fatalf("of another class: %v", err)
+			}
+			return
+		}
+		if !errors.Is(busy, ErrBusy) || !bytes.Equal(BusyReply(busy.RetryAfter), in) {
+			t.Fatal("a busy frame that was read is not written alike")
+		}
+	})
+}
+
+// FuzzRequestKey reads certificates where they stand alone.
+func FuzzRequestKey(f *testing.F) {
+	f.Add(makeWorld().key.Cert().Encode())
+	f.Fuzz(func(t *testing.T, in []byte) {
+		c, err := ParseRequestKeyCert(in)
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(c.Encode(), in) {
+			t.Fatal("a request key that was read is not written alike")
+		}
+		_ = c.Verify(c.Node, testNow)
 	})
 }
 

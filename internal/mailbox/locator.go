@@ -59,9 +59,6 @@ type Address [AddressSize]byte
 // String returns the address in hex. Nodes do not log it.
 func (a Address) String() string { return hex.EncodeToString(a[:]) }
 
-// LocatorSize is the size of an encoded Locator in bytes.
-const LocatorSize = 1 + 8 + 2*suite.VerifyKeySize
-
 // Locator is what an address commits to. Every request carries it, so that a
 // node checks rights without having stored any.
 type Locator struct {
@@ -87,19 +84,6 @@ func readLocator(r *wire.Reader) (l Locator) {
 	r.Fixed(l.Owner[:])
 	r.Fixed(l.Shared[:])
 	return l
-}
-
-// Encode returns the locator's LocatorSize bytes.
-func (l Locator) Encode() []byte { return l.append(make([]byte, 0, LocatorSize)) }
-
-// ParseLocator reads what Encode writes.
-func ParseLocator(b []byte) (Locator, error) {
-	r := wire.NewReader(b)
-	l := readLocator(r)
-	if err := finish(r, "locator"); err != nil {
-		return Locator{}, err
-	}
-	return l, nil
 }
 
 // FrontDoor returns root's mailbox for first contact in period p.
