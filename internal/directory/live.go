@@ -1,7 +1,6 @@
 package directory
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -29,7 +28,7 @@ var (
 	ErrNotNewer = errors.New("directory: not newer than the one in use")
 	// ErrForked is returned for a directory that has the serial of a known one
 	// and another content. The network's key signed both, so that somebody is
-	// shown a network of their own.
+	// shown a network of their own. The error is a *Fork, which proves it.
 	ErrForked = errors.New("directory: two different ones have the same serial")
 )
 
@@ -162,12 +161,12 @@ func (l *Live) changedLocked() {
 // compareLocked refuses a directory of another network, and one that
 // contradicts a known one.
 func (l *Live) compareLocked(d *Directory) error {
-	if d.key != l.current.key || d.name != l.current.name || !d.created.Equal(l.current.created) {
+	if !sameNetwork(d, l.current) {
 		return ErrOther
 	}
 	for _, known := range append([]*Directory{l.current}, l.past...) {
-		if known.serial == d.serial && !bytes.Equal(known.document, d.document) {
-			return fmt.Errorf("%w: %d", ErrForked, d.serial)
+		if forks(known, d) {
+			return &Fork{Kept: known, Refused: d}
 		}
 	}
 	return nil

@@ -62,6 +62,10 @@ func (f *folder) open(now func() time.Time) (*directory.Live, error) {
 	live := directory.NewLive(d, now)
 	for _, n := range all {
 		if err := live.Remember(n); err != nil {
+			var fork *directory.Fork
+			if errors.As(err, &fork) {
+				err = errors.Join(err, f.keepFork(fork))
+			}
 			return nil, fmt.Errorf("node: %s does not fit the directories that this node has (%s): %w", networkFile, directoriesDir, err)
 		}
 	}

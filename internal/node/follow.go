@@ -52,6 +52,7 @@ type follower struct {
 	// adopting is held from the check of a directory until it is adopted.
 	adopting sync.Mutex
 	forks    prometheus.Counter
+	proofs   prometheus.Gauge
 }
 
 func newFollower(live *directory.Live, folder *folder, self identity.NodeID, dialer serviceDialer, log *slog.Logger, registry prometheus.Registerer) (*follower, error) {
@@ -61,12 +62,13 @@ func newFollower(live *directory.Live, folder *folder, self identity.NodeID, dia
 		ahead:     make(chan identity.NodeID, 1),
 		answering: make(chan struct{}, maxAnswering),
 		forks:     prometheus.NewCounter(prometheus.CounterOpts{Name: "sotto_directory_forks_total", Help: "Directories refused because another one has their serial."}),
+		proofs:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "sotto_directory_forks", Help: "Proofs of such directories in the node's folder."}),
 	}
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
 	}
 	for _, c := range []prometheus.Collector{
-		f.forks,
+		f.forks, f.proofs,
 		gauge("sotto_directory_serial", "Serial of the directory in use.", func() float64 { return float64(live.Current().Serial()) }),
 		gauge("sotto_directory_nodes", "Nodes of the directory in use.", func() float64 { return float64(live.Current().Len()) }),
 		gauge("sotto_directory_listed", "1 if the directory in use lists this node.", func() float64 {
@@ -80,7 +82,15 @@ func newFollower(live *directory.Live, folder *folder, self identity.NodeID, dia
 			return nil, fmt.Errorf("node: %w", err)
 		}
 	}
-	return f, nil
+	return f, f.countProofs()
+}
+
+func (f *follower) countProofs() error {
+	n, err := f.folder.forks()
+	if err == nil {
+		f.proofs.Set(float64(n))
+	}
+	return err
 }
 
 // watch takes a newer file from the folder, until ctx ends.
@@ -290,13 +300,16 @@ func (f *follower) adopt(n *directory.Network) error {
 	return f.folder.keep(f.live)
 }
 
-// noteFork says loudly that somebody is shown a network of their own.
+// noteFork says loudly that somebody is shown a network of their own, and keeps
+// the proof.
 func (f *follower) noteFork(err error) error {
-	if errors.Is(err, directory.ErrForked) {
-		f.forks.Inc()
-		f.log.Error("the network's key has signed two different directories with one serial; the one in use stays", "error", err)
+	var fork *directory.Fork
+	if !errors.As(err, &fork) {
+		return err
 	}
-	return err
+	f.forks.Inc()
+	f.log.Error("the network's key has signed two different directories with one serial; the one in use stays", "error", err, "proof", forksDir)
+	return errors.Join(err, f.folder.keepFork(fork), f.countProofs())
 }
 
 // sayListed tells the operator of a node that has left, and of one whose

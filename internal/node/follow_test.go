@@ -2,11 +2,13 @@ package node
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -210,6 +212,13 @@ func TestFolderIsNotTrusted(t *testing.T) {
 	if err := n.follower.adopt(fork); !errors.Is(err, directory.ErrForked) || !strings.Contains(logged.String(), "two different directories") {
 		t.Errorf("a fork: %v", err)
 	}
+	proof, err := os.ReadFile(filepath.Join(f.dirs[0], forksDir, "1"+ForkSuffix))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := directory.ParseFork(proof); err != nil || p.Refused.Nodes()[0].Operator != "mallory" {
+		t.Errorf("the proof of it: %v", err)
+	}
 	if err := n.follower.take(first); err != nil || n.Directory().Current().Serial() != 1 {
 		t.Errorf("an older one: %v, at serial %d", err, n.Directory().Current().Serial())
 	}
@@ -221,6 +230,26 @@ func TestFolderIsNotTrusted(t *testing.T) {
 		t.Errorf("started with serial %d", got)
 	}
 	stop()
+	if n, err = Start(Config{Dir: f.dirs[0], Metrics: "127.0.0.1:0"}); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := ReadStatus(context.Background(), f.dirs[0]); err != nil || st.Forks != 1 || !slices.ContainsFunc(st.Advice, func(s string) bool { return strings.Contains(s, forksDir) }) {
+		t.Errorf("status with a proof in the folder: %+v (%v)", st, err)
+	}
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+	// One that is put there while the node is away is refused, and proves as much.
+	if err := os.RemoveAll(filepath.Join(f.dirs[0], forksDir)); err != nil {
+		t.Fatal(err)
+	}
+	f.give(f.dirs[0], fork)
+	if _, err := Start(Config{Dir: f.dirs[0]}); !errors.Is(err, directory.ErrForked) {
+		t.Errorf("a forked file: %v", err)
+	}
+	if n, err := (&folder{dir: f.dirs[0]}).forks(); err != nil || n != 1 {
+		t.Errorf("%d proofs of a forked file (%v)", n, err)
+	}
 	f.give(f.dirs[0], newFleet(t, 1).network)
 	if _, err := Start(Config{Dir: f.dirs[0]}); !errors.Is(err, directory.ErrOther) {
 		t.Errorf("another network's file: %v", err)

@@ -38,6 +38,9 @@ type Status struct {
 	Repairs       uint64 `json:"repairs"`
 	Subscriptions uint64 `json:"subscriptions"`
 	Circuits      uint64 `json:"circuits"`
+	// Forks counts the proofs that the network's key signed two directories
+	// with one serial.
+	Forks uint64 `json:"forks"`
 
 	Puts    uint64            `json:"puts"`
 	PutP50  float64           `json:"put_p50_seconds"` // upper end of its bucket
@@ -140,6 +143,9 @@ func (st *Status) read(page string) {
 		if name == "sotto_directory_listed" {
 			st.Moving.Listed = value != 0
 		}
+		if name == "sotto_directory_forks" {
+			st.Forks = whole(value)
+		}
 		name, ok = strings.CutPrefix(name, "sotto_swarm_")
 		switch into := fields[name]; {
 		case !ok:
@@ -236,6 +242,9 @@ func (st *Status) judge(healthy bool) {
 		st.advise("this node left the network and has handed over all mailboxes: it may be switched off")
 	case !st.Moving.Listed:
 		st.advise("this node left the network: keep it running until it has handed over its mailboxes")
+	}
+	if st.Forks > 0 {
+		st.advise("the network's key has signed two directories with one serial: the folder " + forksDir + " holds the proof, which `sotto network show` prints; ask who signs")
 	}
 	if st.MembersAway*2 > st.Members {
 		st.advise("most other members cannot be reached: without a majority no put is acknowledged; look at this node's network and clock")
