@@ -28,7 +28,7 @@ func newNetwork(o *options) *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newNetworkShow(o), newNetworkCreate(o), newNetworkJoin(o), newNetworkLeave(o))
+	cmd.AddCommand(newNetworkShow(o), newNetworkCreate(o), newNetworkJoin(o), newNetworkLeave(o), newNetworkForks(o))
 	return cmd
 }
 
@@ -36,15 +36,26 @@ func newNetworkShow(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "show FILE",
 		Short: "Verify a network's file and print its key, serial and nodes",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			_, d, err := readNetwork(args[0])
-			if err != nil {
-				return err
-			}
-			return o.print(networkOf(d), describe(d))
-		},
+		Long: "Verifies a network.json and prints its key, serial and nodes; of a proof that two\n" +
+			"directories were signed with one serial (sotto network forks), both and what differs.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return o.showNetwork(args[0]) },
 	}
+}
+
+func (o *options) showNetwork(path string) error {
+	b, err := readFile(path, directory.MaxNetworkFile)
+	if err != nil {
+		return err
+	}
+	if isFork(b) {
+		return o.showFork(path, b)
+	}
+	_, d, err := parseNetwork(path, b)
+	if err != nil {
+		return err
+	}
+	return o.print(networkOf(d), describe(d))
 }
 
 func newNetworkCreate(o *options) *cobra.Command {
@@ -87,50 +98,47 @@ func newNetworkCreate(o *options) *cobra.Command {
 }
 
 func newNetworkJoin(o *options) *cobra.Command {
-	var key, network string
-	var how howToChange
 	cmd := &cobra.Command{
 		Use:   "join --key KEYFILE --network FILE CARD...",
 		Short: "Sign the network with further nodes, or with changed cards of listed ones",
 		Long: "Gives each node of the cards (sotto node init) a place drawn by lot, prints what moves, and\n" +
 			"replaces FILE by the next one. Add nodes of people whom you don't know one at a time.",
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, cards []string) error {
-			nodes, err := readCards(cards)
-			if err != nil {
-				return err
-			}
-			return o.changeNetwork(cmd.Context(), key, network, how, func(*directory.Directory) (directory.Change, error) {
-				return directory.Change{Join: nodes}, nil
-			})
-		},
 	}
-	keyFlags(cmd, &key, &network)
-	how.flags(cmd)
-	return cmd
+	return o.changes(cmd, func(_ *directory.Directory, cards []string) (c directory.Change, err error) {
+		c.Join, err = readCards(cards)
+		return c, err
+	})
 }
 
 func newNetworkLeave(o *options) *cobra.Command {
-	var key, network string
-	var how howToChange
 	cmd := &cobra.Command{
 		Use:   "leave --key KEYFILE --network FILE ID...",
 		Short: "Sign the network without some of its nodes",
 		Long: "Prints what moves, and replaces FILE by the next one. An ID may be cut to its first digits.\n" +
 			"Let nodes that leave run on until they say that they have handed over what they kept.",
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, ids []string) error {
-			return o.changeNetwork(cmd.Context(), key, network, how, func(d *directory.Directory) (c directory.Change, err error) {
-				for _, prefix := range ids {
-					id, err := findNode(d, prefix)
-					if err != nil {
-						return c, err
-					}
-					c.Leave = append(c.Leave, id)
-				}
-				return c, nil
-			})
-		},
+	}
+	return o.changes(cmd, func(d *directory.Directory, ids []string) (c directory.Change, err error) {
+		for _, prefix := range ids {
+			id, err := findNode(d, prefix)
+			if err != nil {
+				return c, err
+			}
+			c.Leave = append(c.Leave, id)
+		}
+		return c, nil
+	})
+}
+
+// changes completes a command that signs the next directory, with the change
+// that its arguments make.
+func (o *options) changes(cmd *cobra.Command, change func(*directory.Directory, []string) (directory.Change, error)) *cobra.Command {
+	var key, network string
+	var how howToChange
+	cmd.Args = cobra.MinimumNArgs(1)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return o.changeNetwork(cmd.Context(), key, network, how, func(d *directory.Directory) (directory.Change, error) {
+			return change(d, args)
+		})
 	}
 	keyFlags(cmd, &key, &network)
 	how.flags(cmd)
@@ -174,6 +182,10 @@ func readNetwork(path string) (*directory.Network, *directory.Directory, error) 
 	if err != nil {
 		return nil, nil, err
 	}
+	return parseNetwork(path, b)
+}
+
+func parseNetwork(path string, b []byte) (*directory.Network, *directory.Directory, error) {
 	n, err := directory.ParseNetwork(b)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)

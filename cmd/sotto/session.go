@@ -33,6 +33,8 @@ type session interface {
 	Cover(ctx context.Context) (padding.Level, error)
 	SetCover(ctx context.Context, level string) error
 	MemberFaults(ctx context.Context) ([]client.MemberFault, error)
+	Forks(ctx context.Context) ([]client.DirectoryFork, error)
+	ForgetForks(ctx context.Context) error
 	Events(ctx context.Context) <-chan client.Event
 	Sync(ctx context.Context) error
 	Flush(ctx context.Context) error

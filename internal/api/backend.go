@@ -50,6 +50,8 @@ type Client interface {
 	Paths() []client.Path
 	NewPath()
 	MemberFaults(ctx context.Context) ([]client.MemberFault, error)
+	Forks(ctx context.Context) ([]client.DirectoryFork, error)
+	ForgetForks(ctx context.Context) error
 	Connection() client.Connection
 	Events(ctx context.Context) <-chan client.Event
 }

@@ -136,6 +136,14 @@ func TestNetwork(t *testing.T) {
 	if node, _ := fault["node"].(map[string]any); node["operator"] == "" || fault["count"] != 1.0 {
 		t.Errorf("fault of a member: %v", fault)
 	}
+	fork := s.must("GET", "/forks", "").list("forks")[0].(map[string]any)
+	if kept, _ := fork["kept"].(map[string]any); fork["serial"] != 7.0 || kept["nodes"] != 15.0 || fork["proof"] != "cHJvb2Y=" {
+		t.Errorf("fork of the directory: %v", fork)
+	}
+	s.must("POST", "/forks/forget", "")
+	if left := s.must("GET", "/forks", "").list("forks"); len(left) != 0 {
+		t.Errorf("%d forks after they were forgotten", len(left))
+	}
 	s.must("POST", "/paths/renew", "")
 	if again := s.must("GET", "/paths", "").list("paths")[0].(map[string]any); again["id"] == first["id"] {
 		t.Error("the path was not renewed")

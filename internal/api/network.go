@@ -57,3 +57,26 @@ func (r *Remote) MemberFaults(ctx context.Context) ([]client.MemberFault, error)
 	err := r.call(ctx, "GET", "/members", nil, &a)
 	return a.Faults, err
 }
+
+// Forks is the answer of GET /forks.
+type Forks struct {
+	Forks []client.DirectoryFork `json:"forks"`
+}
+
+func forks(c Client, _ http.ResponseWriter, r *http.Request) (any, error) {
+	list, err := c.Forks(r.Context())
+	return Forks{list}, err
+}
+
+// Forks returns the proofs that the network's key signed two directories with
+// one serial.
+func (r *Remote) Forks(ctx context.Context) ([]client.DirectoryFork, error) {
+	var a Forks
+	err := r.call(ctx, "GET", "/forks", nil, &a)
+	return a.Forks, err
+}
+
+// ForgetForks removes them.
+func (r *Remote) ForgetForks(ctx context.Context) error {
+	return r.call(ctx, "POST", "/forks/forget", nil, nil)
+}

@@ -50,6 +50,8 @@ func (s *Server) routes(pages http.Handler) http.Handler {
 		"POST /chatting":               chatting,
 		"GET /paths":                   paths,
 		"GET /members":                 members,
+		"GET /forks":                   forks,
+		"POST /forks/forget":           waiting(Client.ForgetForks),
 		"POST /paths/renew":            renew,
 	}
 	table := newTable()

@@ -110,7 +110,7 @@ func newClient(ctx context.Context, cfg clientConfig) (*Client, error) {
 	c.swarms = swarms{
 		members: &members{
 			net: cfg.net, now: cfg.now, rand: cfg.rand, keys: newRequestKeys(), rests: rests{until: map[keyPlace]time.Time{}},
-			succession: newSuccession(cfg.dir, cfg.vault, cfg.log, c.noteForked),
+			succession: newSuccession(cfg.dir, cfg.vault, cfg.log, func() { c.noteForked(true) }),
 		},
 		prices: prices{quotes: map[mailbox.Address]mailbox.WorkQuote{}},
 		dir:    cfg.dir,
@@ -167,6 +167,11 @@ func (c *Client) load(tx *vault.Tx) error {
 	if err := c.loadFaults(tx); err != nil {
 		return err
 	}
+	forks, err := readForks(tx)
+	if err != nil {
+		return err
+	}
+	c.forked = len(forks) > 0
 	return c.loadPeriods(tx)
 }
 

@@ -19,6 +19,7 @@ func (a *App) network(ctx context.Context, v *vault.Vault) (*directory.Live, err
 		return nil, err
 	}
 	var live *directory.Live
+	var fork *directory.Fork
 	err = v.Update(ctx, func(tx *vault.Tx) error {
 		account, err := tx.Account()
 		if err != nil {
@@ -40,12 +41,17 @@ func (a *App) network(ctx context.Context, v *vault.Vault) (*directory.Live, err
 		switch err := live.Adopt(dir.Network()); {
 		case errors.Is(err, directory.ErrNotNewer):
 			return nil
+		case errors.As(err, &fork):
+			return keepFork(tx, fork, a.cfg.Now()) // refused below
 		case err != nil:
 			return fmt.Errorf("%w: %w", ErrNoNetwork, err)
 		}
 		account.Network = given
 		return tx.SetAccount(account)
 	})
+	if err == nil && fork != nil {
+		err = fmt.Errorf("%w: %w", ErrNoNetwork, fork)
+	}
 	return live, err
 }
 

@@ -82,12 +82,12 @@ func (c *Client) noteUnreached(text string) {
 	c.stateLocked()
 }
 
-// noteForked notes that the network's key signed two directories with one
-// serial.
-func (c *Client) noteForked() {
+// noteForked notes whether it is known that the network's key signed two
+// directories with one serial.
+func (c *Client) noteForked(known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.forked = true
+	c.forked = known
 	c.stateLocked()
 }
 

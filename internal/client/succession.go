@@ -32,7 +32,7 @@ const (
 // succession keeps the client's directory up to date (spec/client.md §5.13).
 type succession struct {
 	live  *directory.Live
-	store func(context.Context, []byte) error
+	vault *vault.Vault
 	log   *slog.Logger
 	// forked is told that the network's key signed two directories with one serial.
 	forked func()
@@ -44,21 +44,23 @@ type succession struct {
 }
 
 func newSuccession(live *directory.Live, v *vault.Vault, log *slog.Logger, forked func()) *succession {
-	store := func(ctx context.Context, network []byte) error {
-		return v.Update(ctx, func(tx *vault.Tx) error {
-			a, err := tx.Account()
-			if err != nil {
-				return err
-			}
-			defer clear(a.Seed)
-			a.Network = network
-			return tx.SetAccount(a)
-		})
-	}
 	return &succession{
-		live: live, store: store, log: log, forked: forked, kick: newSignal(),
+		live: live, vault: v, log: log, forked: forked, kick: newSignal(),
 		turn: make(chan struct{}, 1), asked: make(map[identity.NodeID]time.Time),
 	}
+}
+
+// store writes down which network is in use.
+func (f *succession) store(ctx context.Context, network []byte) error {
+	return f.vault.Update(ctx, func(tx *vault.Tx) error {
+		a, err := tx.Account()
+		if err != nil {
+			return err
+		}
+		defer clear(a.Seed)
+		a.Network = network
+		return tx.SetAccount(a)
+	})
 }
 
 // outdated reports whether a refusal may come from a directory that differs
@@ -103,19 +105,21 @@ func (f *succession) ask(ctx context.Context, m *members, t target, node identit
 	if err != nil {
 		return fmt.Errorf("client: a node's directory: %w", err)
 	}
-	return f.adopt(ctx, n)
+	return f.adopt(ctx, n, now)
 }
 
 // adopt stores a newer directory and uses it from then on: in this order, so
-// that a crash does not bring an older one back. Needs turn.
-func (f *succession) adopt(ctx context.Context, n *directory.Network) error {
+// that a crash does not bring an older one back. What contradicts a known one is
+// kept as a proof. Needs turn.
+func (f *succession) adopt(ctx context.Context, n *directory.Network, now time.Time) error {
+	var fork *directory.Fork
 	switch err := f.live.Check(n); {
 	case errors.Is(err, directory.ErrNotNewer):
 		return nil // the node was slower than another one
-	case errors.Is(err, directory.ErrForked):
+	case errors.As(err, &fork):
 		f.log.Error("client: the network's key has signed two directories with one serial", "serial", n.Document.Serial)
 		f.forked()
-		return err
+		return errors.Join(err, f.vault.Update(ctx, func(tx *vault.Tx) error { return keepFork(tx, fork, now) }))
 	case err != nil:
 		return err
 	}

@@ -24,7 +24,8 @@ type Client struct {
 	seq         uint64
 	taken       uint64 // Take has returned what came before this
 	offline     bool
-	renewed     int // how often NewPath was called
+	renewed     int  // how often NewPath was called
+	forgotten   bool // ForgetForks was called
 	cover       padding.Level
 	chatted     int // how often Chatting was called
 }

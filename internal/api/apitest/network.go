@@ -80,6 +80,28 @@ func (c *Client) MemberFaults(context.Context) ([]client.MemberFault, error) {
 	return []client.MemberFault{{Node: c.pathLocked(1, "sending", 3).Exit, Count: 1, Last: c.net.clock().Add(-time.Hour)}}, nil
 }
 
+// Forks implements api.Client: there is one, until it is forgotten.
+func (c *Client) Forks(context.Context) ([]client.DirectoryFork, error) {
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	if c.forgotten {
+		return []client.DirectoryFork{}, nil
+	}
+	issued := c.net.clock().Add(-time.Hour)
+	return []client.DirectoryFork{{
+		Serial: 7, Found: c.net.clock(), Proof: []byte("proof"),
+		Kept: client.DirectoryOfFork{Issued: issued, Nodes: 15}, Refused: client.DirectoryOfFork{Issued: issued, Nodes: 16},
+	}}, nil
+}
+
+// ForgetForks implements api.Client.
+func (c *Client) ForgetForks(context.Context) error {
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	c.forgotten = true
+	return nil
+}
+
 // Connection implements api.Client.
 func (c *Client) Connection() client.Connection {
 	c.net.mu.Lock()
