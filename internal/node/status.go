@@ -234,6 +234,9 @@ func (st *Status) judge(healthy bool) {
 	default:
 		st.State = "serving"
 	}
+	if set("lacking") {
+		st.advise("the store is not the one that was here last, or was repaired: it gets what it lacks from the other members; look at the log and the disk")
+	}
 	if st.Repairs > 0 && !repairing {
 		st.advise("the store was repaired since the start: look at the disk, and remove the folder store.damaged")
 	}

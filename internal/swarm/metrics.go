@@ -57,6 +57,7 @@ func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
 		gauge("store_low", "1 while the disk is too full for anything new.", func() float64 { return oneIf(s.cfg.Store.Health().Low) }),
 		gauge("store_read_only", "1 while the engine has met a full disk.", func() float64 { return oneIf(s.cfg.Store.Health().ReadOnly) }),
 		gauge("store_repairing", "1 while a damaged store is being repaired.", func() float64 { return oneIf(s.cfg.Store.Health().Repairing) }),
+		gauge("store_lacking", "1 while the store lacks what it lost.", func() float64 { return oneIf(s.Moving().Lacking) }),
 		gauge("members", "Other members of this member's swarm.", func() float64 { return float64(len(s.view().peers)) }),
 		gauge("members_away", "Other members without a connection.", func() float64 { return float64(s.away()) }),
 		gauge("members_reconciled", "Other members compared with since the start.", func() float64 { return float64(s.reconciled()) }),
@@ -105,7 +106,7 @@ func (s *Swarm) away() (n int) {
 
 func (s *Swarm) reconciled() (n int) {
 	for _, p := range s.view().peers {
-		if p.reconciled.Load() {
+		if p.reconciled() {
 			n++
 		}
 	}

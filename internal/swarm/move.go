@@ -31,6 +31,8 @@ type Moving struct {
 	// Whole: everything that was acknowledged under earlier directories, at
 	// addresses that this node keeps now, is here.
 	Whole bool
+	// Lacking: the store lost something, which did not come back yet.
+	Lacking bool
 	// Ungot counts the nodes that kept such addresses and were not asked yet.
 	Ungot int
 	// Mailboxes and Bytes lie here for others, who have not got them all yet.
@@ -57,7 +59,7 @@ type moves struct {
 	whole   []uint64                 // serials under which this node was whole
 	floor   uint64                   // the first serial since which nothing was dropped here
 	lost    bool                     // the store lost something that did not come back yet
-	losses  int                      // how often lose was called
+	losses  uint64                   // of the store, which all above takes into account
 	handed  map[identity.NodeID]bool
 	dropped map[directory.SwarmID]bool
 	left    store.Load // for others
@@ -79,6 +81,7 @@ func ofSwarm(id directory.SwarmID) (b [32]byte) {
 // begin works for a view from now on. Marks of another serial are taken away,
 // but for those that say under which directories this node was whole.
 func (m *moves) begin(ctx context.Context, v *view) error {
+	losses := m.s.cfg.Store.Losses()
 	marks, err := m.s.cfg.Store.Marks()
 	if err != nil {
 		return err
@@ -117,8 +120,8 @@ func (m *moves) begin(ctx context.Context, v *view) error {
 		}
 	}
 	floor = max(floor, since)
-	m.floor = floor
-	state, losses := m.stateLocked(), m.losses
+	m.floor, m.losses = floor, losses
+	state := m.stateLocked()
 	m.mu.Unlock()
 	st := m.s.cfg.Store
 	if fresh {
@@ -129,6 +132,9 @@ func (m *moves) begin(ctx context.Context, v *view) error {
 	}
 	if err == nil {
 		err = m.settle(ctx, v, m.s.self, state, losses)
+	}
+	if err == nil && m.s.cfg.Store.Losses() != losses {
+		err = store.ErrAway // these marks are of before
 	}
 	if err != nil {
 		return err
@@ -152,17 +158,17 @@ func (v *view) matters(serial uint64) bool {
 func (m *moves) complete(v *view) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.view == v && slices.Contains(m.whole, v.dir.Serial())
+	return m.view == v && !m.lostLocked() && slices.Contains(m.whole, v.dir.Serial())
 }
 
 // settle notes that a node's part is here, this node's own at the begin, and
 // whether that makes everything.
 //
-// What was got before the store lost something, losses times, does not count.
-func (m *moves) settle(ctx context.Context, v *view, id identity.NodeID, state keeperState, losses int) error {
+// What was got before the store lost something, for the losses-th time, does not count.
+func (m *moves) settle(ctx context.Context, v *view, id identity.NodeID, state keeperState, losses uint64) error {
 	serial := v.dir.Serial()
 	m.mu.Lock()
-	if m.view != v || m.losses != losses {
+	if m.view != v || m.losses != losses || m.s.cfg.Store.Losses() != losses {
 		m.mu.Unlock()
 		return nil
 	}
@@ -174,11 +180,11 @@ func (m *moves) settle(ctx context.Context, v *view, id identity.NodeID, state k
 	if done {
 		return nil
 	}
-	if err := m.s.cfg.Store.SetMark(ctx, m.markNow(factWhole, ofSerial(serial), serial)); err != nil {
+	if err := m.s.cfg.Store.SetMarkSince(ctx, losses, m.markNow(factWhole, ofSerial(serial), serial)); err != nil {
 		return err
 	}
 	if lost {
-		if err := m.forgetLoss(ctx, serial); err != nil {
+		if err := m.forgetLoss(ctx, serial, losses); err != nil {
 			return err
 		}
 	}
@@ -203,17 +209,20 @@ func (m *moves) settle(ctx context.Context, v *view, id identity.NodeID, state k
 func (m *moves) lose() {
 	m.mu.Lock()
 	m.lost, m.whole = true, nil
-	m.losses++
+	m.losses = m.s.cfg.Store.Losses()
 	m.got = known{m.s.self: m.stateLocked()}
 	m.told = make(map[identity.NodeID]bool)
 	m.mu.Unlock()
-	m.s.touched.forgetAll()
 	signal(m.kick)
 }
 
+// lostLocked reports that the store lacks what it lost: also when nobody but the
+// store has noted it yet.
+func (m *moves) lostLocked() bool { return m.lost || m.losses != m.s.cfg.Store.Losses() }
+
 // forgetLoss takes the mark of a loss away, and says from when on this node
 // counts again. What it was before the loss it is no longer.
-func (m *moves) forgetLoss(ctx context.Context, serial uint64) error {
+func (m *moves) forgetLoss(ctx context.Context, serial, losses uint64) error {
 	marks, err := m.s.cfg.Store.Marks()
 	if err != nil {
 		return err
@@ -221,13 +230,13 @@ func (m *moves) forgetLoss(ctx context.Context, serial uint64) error {
 	stale := slices.DeleteFunc(marks, func(x store.Mark) bool {
 		return x.Fact != store.FactSalvaged && (x.Fact != factWhole || x.Serial == serial)
 	})
-	return m.s.cfg.Store.SetMark(ctx, m.markNow(factFloor, [32]byte{}, serial), stale...)
+	return m.s.cfg.Store.SetMarkSince(ctx, losses, m.markNow(factFloor, [32]byte{}, serial), stale...)
 }
 
 // stateLocked is what this node says of itself. While it lacks what it lost it
 // is below the floor everywhere.
 func (m *moves) stateLocked() keeperState {
-	if m.lost {
+	if m.lostLocked() {
 		return keeperState{floor: math.MaxUint64}
 	}
 	return keeperState{floor: m.floor, whole: slices.Clone(m.whole)}
@@ -237,7 +246,7 @@ func (m *moves) stateLocked() keeperState {
 func (m *moves) lacking() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.lost
+	return m.lostLocked()
 }
 
 // Moving returns how far the last change of membership has come.
@@ -249,7 +258,7 @@ func (s *Swarm) Moving() Moving {
 		return Moving{}
 	}
 	x := Moving{
-		Serial: m.view.dir.Serial(), Member: m.view.member, Whole: slices.Contains(m.whole, m.view.dir.Serial()),
+		Serial: m.view.dir.Serial(), Member: m.view.member, Whole: !m.lostLocked() && slices.Contains(m.whole, m.view.dir.Serial()), Lacking: m.lostLocked(),
 		Mailboxes: m.left.Mailboxes, Bytes: m.left.Bytes, Counted: m.counted,
 	}
 	x.Ungot = len(m.ungotLocked()) + len(m.untoldLocked())

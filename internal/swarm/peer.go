@@ -35,23 +35,23 @@ type call struct {
 // end: run keeps a stream to it, reconcileLoop compares with it, handLoop hands
 // over what it missed. Another node has only the first.
 type peer struct {
-	s          *Swarm
-	id         identity.NodeID
-	member     bool               // else it is called when there is need
-	cancel     context.CancelFunc // set by start
-	loops      sync.WaitGroup
-	queue      chan *call
-	wake       chan struct{} // someone needs it: don't wait out the backoff
-	lookNow    chan struct{} // compare with it now
-	reconciled atomic.Bool   // it was compared with to the end since the start
-	comparing  chan struct{} // holds a token during a round, and guards left and shared
-	hurry      chan struct{} // a client waits for a round
-	left       leftAt
-	shared     bool          // the last round looked at everything
-	rounds     atomic.Uint64 // how many have begun
-	roots      mailbox.Roots // of its receipts
-	refusals   refusals      // of its records
-	hand       chan struct{} // hand over now what it missed
+	s         *Swarm
+	id        identity.NodeID
+	member    bool               // else it is called when there is need
+	cancel    context.CancelFunc // set by start
+	loops     sync.WaitGroup
+	queue     chan *call
+	wake      chan struct{} // someone needs it: don't wait out the backoff
+	lookNow   chan struct{} // compare with it now
+	compared  atomic.Uint64 // 1 + the losses of the store when it was compared with to the end; 0: never
+	comparing chan struct{} // holds a token during a round, and guards left and shared
+	hurry     chan struct{} // a client waits for a round
+	left      leftAt
+	shared    bool          // the last round looked at everything
+	rounds    atomic.Uint64 // how many have begun
+	roots     mailbox.Roots // of its receipts
+	refusals  refusals      // of its records
+	hand      chan struct{} // hand over now what it missed
 
 	// mu guards down and bytes, and orders send against failQueued.
 	mu     sync.Mutex
@@ -96,6 +96,10 @@ func newPeer(s *Swarm, id identity.NodeID, member bool) *peer {
 		hand:      make(chan struct{}, 1),
 	}
 }
+
+// reconciled reports whether the peer was compared with to the end since the
+// start, and since the store lost something.
+func (p *peer) reconciled() bool { return p.compared.Load() == 1+p.s.cfg.Store.Losses() }
 
 // start runs the peer's goroutines until ctx ends or end is called.
 func (p *peer) start(ctx context.Context) {

@@ -94,7 +94,7 @@ func (p *peer) reconcile(ctx context.Context, patient bool) error {
 	}
 	p.rounds.Add(1)
 	p.shared = false
-	from, v, losses := store.End, p.s.view(), p.s.losses.Load()
+	from, v, losses := store.End, p.s.view(), p.s.cfg.Store.Losses()
 	if patient && p.left.view == v && p.left.losses == losses {
 		from = p.left.at
 	}
@@ -107,9 +107,7 @@ func (p *peer) reconcile(ctx context.Context, patient bool) error {
 		return err
 	}
 	p.shared = from == store.End
-	if p.s.losses.Load() == losses { // else it may have passed what is gone again
-		p.reconciled.Store(true)
-	}
+	p.compared.Store(1 + losses) // after a loss since, it may have passed what is gone again
 	return nil
 }
 

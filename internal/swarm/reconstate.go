@@ -64,7 +64,7 @@ func (s *Swarm) refresh(ctx context.Context, v *view) bool {
 func (v *view) notOpen() error {
 	seen := 1
 	for _, p := range v.peers {
-		if p.reconciled.Load() {
+		if p.reconciled() {
 			seen++
 			continue
 		}

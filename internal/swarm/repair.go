@@ -3,8 +3,8 @@ package swarm
 import "context"
 
 // followRepairs is the goroutine that has what a repair of the store cost brought
-// back. Until a majority has been compared with again, this member may lack
-// mailboxes, as after a start (spec/swarm.md §5.12).
+// back (spec/swarm.md §5.12). That it counts for nothing meanwhile does not wait
+// for this goroutine: what was found before a loss (Store.Losses) is not asked.
 func (s *Swarm) followRepairs(ctx context.Context) {
 	for {
 		select {
@@ -13,10 +13,8 @@ func (s *Swarm) followRepairs(ctx context.Context) {
 			return
 		}
 		s.metrics.repairs.Inc()
-		s.losses.Add(1)
 		s.moves.lose()
 		for _, p := range s.view().peers {
-			p.reconciled.Store(false)
 			p.lookSoon()
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"math"
 	"path"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -141,6 +143,148 @@ func TestRepairedMemberIsNoWitness(t *testing.T) {
 	n.start()
 	if st := n.swarm.moves.state(n.swarm.view()); !n.swarm.Moving().Whole || st.floor == math.MaxUint64 {
 		t.Errorf("after another start it says of itself %+v", st)
+	}
+}
+
+// rotFS spoils what is read of a store's tables from rot on, until the store is
+// put aside.
+type rotFS struct {
+	vfs.FS
+	mu      sync.Mutex // guards all below
+	rotting bool
+	files   []*rotFile
+}
+
+type rotFile struct {
+	vfs.File
+	rot atomic.Bool
+}
+
+func (f *rotFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	file, err := f.FS.Open(name, opts...)
+	if err != nil || !strings.HasSuffix(name, ".sst") {
+		return file, err
+	}
+	x := &rotFile{File: file}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.files = append(f.files, x)
+	x.rot.Store(f.rotting && !strings.Contains(name, ".new"))
+	return x, nil
+}
+
+func (f *rotFS) Rename(from, to string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if strings.HasSuffix(to, store.SuffixDamaged) {
+		f.rotting = false
+	}
+	return f.FS.Rename(from, to)
+}
+
+func (f *rotFS) Unwrap() vfs.FS { return f.FS }
+
+func (f *rotFS) rot() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rotting = true
+	for _, x := range f.files {
+		x.rot.Store(true)
+	}
+}
+
+func (x *rotFile) ReadAt(p []byte, off int64) (int, error) {
+	n, err := x.File.ReadAt(p, off)
+	if n > 0 && x.rot.Load() {
+		p[n/2] ^= 1
+	}
+	return n, err
+}
+
+// TestRepairCountsBeforeAnybodyIsTold: from the first answer of a repaired store
+// on, the member counts for nothing, though nothing of it has run since.
+func TestRepairCountsBeforeAnybodyIsTold(t *testing.T) {
+	w := newWorld(t, 3)
+	b, _ := fill(t, w)
+	n := w.nodes[2]
+	eventually(t, "a member to be whole", func() bool { return n.swarm.Moving().Whole })
+	if err := n.swarm.Expire(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	n.stop()
+	disk := &rotFS{FS: n.fs}
+	n.fs = disk
+	n.make() // and nothing runs
+	s, v := n.swarm, n.swarm.view()
+	defer func() {
+		if err := errors.Join(s.Close(), n.store.Close()); err != nil {
+			t.Error(err)
+		}
+		n.mu.Lock()
+		n.up = false
+		n.mu.Unlock()
+	}()
+	for _, p := range v.peers {
+		p.compared.Store(1)
+	}
+	if !s.moves.complete(v) || !errors.Is(v.notOpen(), mailbox.ErrNotOpen) {
+		t.Fatal("it does not count before the damage")
+	}
+	disk.rot()
+	if _, err := n.store.Fetch(b.Address(), 0, 0, 100, 1<<20); err == nil {
+		t.Fatal("the damage was not noticed")
+	}
+	eventually(t, "a repair", func() bool { return n.store.Losses() > 0 })
+	if s.moves.complete(v) || !s.moves.lacking() || s.Moving().Whole {
+		t.Error("it takes itself for whole")
+	}
+	if st := s.moves.state(v); st.floor != math.MaxUint64 || len(st.whole) != 0 {
+		t.Errorf("it says of itself %+v", st)
+	}
+	if err := v.notOpen(); !errors.Is(err, mailbox.ErrBusy) {
+		t.Errorf("a mailbox that it may have lost: %v", err)
+	}
+}
+
+// TestOldCopyIsNoWitness puts an older copy of a member's store in the place of
+// the present one: its marks say that it was whole, and it is not.
+func TestOldCopyIsNoWitness(t *testing.T) {
+	w := newWorld(t, 3)
+	b, sent := fill(t, w)
+	n := w.nodes[2]
+	eventually(t, "a member to be whole", func() bool { return n.swarm.Moving().Whole })
+	n.stop()
+	copied := vfs.NewMem()
+	if ok, err := vfs.Clone(n.fs, copied, n.dir, n.dir); err != nil || !ok {
+		t.Fatal(err)
+	}
+	n.start()
+	late := w.client(n).send(b, randomEnvelope(4096))
+	eventually(t, "what the copy lacks", func() bool { return n.has(b, late) && w.nodes[0].has(b, late) && w.nodes[1].has(b, late) })
+	n.stop()
+	if err := n.fs.RemoveAll(n.dir); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := vfs.Clone(copied, n.fs, n.dir, n.dir); err != nil || !ok {
+		t.Fatal(err)
+	}
+	w.nodes[0].stop()
+	w.nodes[1].stop()
+	for range 2 {
+		n.start()
+		if st := n.swarm.moves.state(n.swarm.view()); st.floor != math.MaxUint64 || len(st.whole) != 0 || n.swarm.Moving().Whole {
+			t.Errorf("it says of itself %+v", st)
+		}
+		n.stop()
+	}
+	n.start()
+	w.nodes[0].start()
+	w.nodes[1].start()
+	eventually(t, "the member to be whole again", func() bool { return n.swarm.Moving().Whole })
+	for _, d := range append(sent[1:], late) {
+		if !n.has(b, d) {
+			t.Error("a member is whole and lacks an envelope")
+		}
 	}
 }
 

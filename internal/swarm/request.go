@@ -199,11 +199,15 @@ func (s *Swarm) keep(ctx context.Context, e *store.Envelope, done func(*mailbox.
 }
 
 func (s *Swarm) fetch(ctx context.Context, v *view, r *mailbox.Fetch) (mailbox.Response, error) {
+	losses := s.cfg.Store.Losses()
 	if err := s.ready(ctx, v, r.Address()); err != nil {
 		return nil, err
 	}
 	generation, since := s.position(r.Cursor)
 	p, err := s.cfg.Store.Fetch(r.Address(), generation, since, int(r.Limit), mailbox.MaxBatchBytes)
+	if s.cfg.Store.Losses() != losses {
+		return nil, mailbox.ErrBusy // what was ready is not what was read
+	}
 	if errors.Is(err, store.ErrNotOpen) {
 		return nil, v.notOpen()
 	}

@@ -107,8 +107,7 @@ type Swarm struct {
 	turn     chan struct{} // holds a token during a round of reconciliation
 	serving  chan struct{} // holds a token for each reconcile call in work
 	hints    chan store.Hint
-	losses   atomic.Uint64 // repairs that may have cost something
-	offered  atomic.Int64  // when a peer last handed over what this one missed
+	offered  atomic.Int64 // when a peer last handed over what this one missed
 	moves    *moves
 	touched  touched
 	copies   pace

@@ -19,9 +19,10 @@ type touched struct {
 	s *Swarm
 
 	// mu guards all below.
-	mu    sync.Mutex
-	view  *view // that boxes belong to
-	boxes map[mailbox.Address]*touch
+	mu     sync.Mutex
+	view   *view  // that boxes belong to
+	losses uint64 // of the store, when they were got
+	boxes  map[mailbox.Address]*touch
 }
 
 // touch is one mailbox that is being got, or was.
@@ -53,8 +54,8 @@ func (s *Swarm) ready(ctx context.Context, v *view, a mailbox.Address) error {
 func (t *touched) begin(v *view, a mailbox.Address) *touch {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.view != v || len(t.boxes) >= maxTouched {
-		t.view, t.boxes = v, make(map[mailbox.Address]*touch)
+	if losses := t.s.cfg.Store.Losses(); t.view != v || t.losses != losses || len(t.boxes) >= maxTouched {
+		t.view, t.losses, t.boxes = v, losses, make(map[mailbox.Address]*touch)
 	}
 	if x := t.boxes[a]; x != nil {
 		return x
@@ -80,13 +81,6 @@ func (t *touched) forget(a mailbox.Address, x *touch) {
 	if t.boxes[a] == x {
 		delete(t.boxes, a)
 	}
-}
-
-// forgetAll has every mailbox got again.
-func (t *touched) forgetAll() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.boxes = make(map[mailbox.Address]*touch)
 }
 
 // listing is what one keeper says that it has of a mailbox.

@@ -122,7 +122,13 @@ func (s *Store) loadState() error {
 			return err
 		}
 	}
-	if err := s.countHints(); err != nil || s.readOnly {
+	if err := s.countHints(); err != nil {
+		return err
+	}
+	if s.beside {
+		return s.stamp()
+	}
+	if err := s.judge(); err != nil || s.readOnly {
 		return err
 	}
 	return s.stamp()
@@ -131,13 +137,23 @@ func (s *Store) loadState() error {
 // stamp gives this opening a number above all earlier ones. Sequences begin
 // with it, so that none is given twice, although a reader may have been shown
 // one that a power cut took back, or the folder may be an old copy
-// (spec/swarm.md §4.4).
+// (spec/swarm.md §4.4). The file beside the store knows both until the new one is
+// on disk, so that a crash at any point makes it no older copy.
 func (s *Store) stamp() error {
-	s.state.opened = max(s.state.opened+1, uint64(max(s.now().Unix(), 0)))
+	had := s.state.opened
+	s.state.opened = max(had+1, uint64(max(s.now().Unix(), 0)))
+	if !s.beside {
+		if err := s.writeLives(had, s.state.opened); err != nil {
+			return err
+		}
+	}
 	if err := s.db.Set(keyState, s.state.encode(), pebble.Sync); err != nil {
 		return fmt.Errorf("store: write state: %w", err)
 	}
-	return nil
+	if s.beside {
+		return nil
+	}
+	return s.writeLives(s.state.opened)
 }
 
 func parseState(v []byte) (state, error) {

@@ -163,8 +163,9 @@ type Mark struct {
 	Time   uint64
 }
 
-// FactSalvaged is the fact of the mark that a repair leaves: the store lost
-// something, at its time, and nobody has found yet that it came back.
+// FactSalvaged is the fact of the mark that a repair leaves, and the opening of
+// a store that is not the one which was here last: it lost something, found at
+// its time, and nobody has seen yet that it came back.
 const FactSalvaged uint8 = 6
 
 func keyMark(fact uint8, of [32]byte) []byte { return append([]byte{tabMove, fact}, of[:]...) }
@@ -184,13 +185,34 @@ func (s *Store) Marks() ([]Mark, error) {
 		out = append(out, m)
 		return true, corrupt(r.Finish())
 	})
+	if s.readOnly && s.lacks { // that could not be written
+		out = append(out, Mark{Fact: FactSalvaged})
+	}
 	return out, err
 }
 
 // SetMark writes a mark, and takes away first what the facts in place of it say.
 // It returns once that is on disk.
 func (s *Store) SetMark(ctx context.Context, m Mark, instead ...Mark) error {
+	return s.setMark(ctx, m, instead, func() error { return nil })
+}
+
+// SetMarkSince is SetMark for what was found when the store had so many losses
+// (Losses). After another one it returns ErrAway, and changes nothing.
+func (s *Store) SetMarkSince(ctx context.Context, losses uint64, m Mark, instead ...Mark) error {
+	return s.setMark(ctx, m, instead, func() error {
+		if s.Losses() != losses {
+			return ErrAway
+		}
+		return nil
+	})
+}
+
+func (s *Store) setMark(ctx context.Context, m Mark, instead []Mark, may func() error) error {
 	return s.do(ctx, &op{run: func(t *tx) error {
+		if err := may(); err != nil {
+			return err
+		}
 		for _, old := range instead {
 			t.del(keyMark(old.Fact, old.Of))
 		}

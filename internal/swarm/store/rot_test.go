@@ -301,6 +301,12 @@ func TestRepairWhileRunning(t *testing.T) {
 		}
 		synctest.Wait()
 		<-s.Repaired()
+		if err := s.SetMarkSince(t.Context(), 0, Mark{Fact: 1}); !errors.Is(err, ErrAway) || s.Losses() != 1 {
+			t.Errorf("a mark of before the repair: %v, after %d losses", err, s.Losses())
+		}
+		if err := s.SetMarkSince(t.Context(), 1, Mark{Fact: 1}); err != nil {
+			t.Error(err)
+		}
 		p, err := s.Fetch(fine, before[fine].Generation, before[fine].Next, 100, maxPageBytes)
 		if err != nil || p.Generation != before[fine].Generation || len(p.Items) != 0 {
 			t.Errorf("a mailbox that lost nothing begins anew: %d items, %v", len(p.Items), err)

@@ -68,20 +68,23 @@ func Repair(ctx context.Context, dir string, opts Options) error {
 	return err
 }
 
-// finishSalvage ends a salvage that a crash cut off between its two renamings.
-func finishSalvage(fs vfs.FS, dir string) error {
+// finishSalvage ends a salvage that a crash cut off between its two renamings. It
+// reports a store that vanished: only the damaged one is there, and nothing that
+// was saved from it.
+func finishSalvage(fs vfs.FS, dir string) (vanished bool, err error) {
 	if _, err := fs.Stat(dir); err == nil {
-		return nil
+		return false, nil
 	}
-	for _, suffix := range []string{suffixNew, SuffixDamaged} {
-		if _, err := fs.Stat(dir + suffix); err != nil {
-			return nil // there was none
-		}
+	if _, err := fs.Stat(dir + SuffixDamaged); err != nil {
+		return false, nil // there was no salvage
+	}
+	if _, err := fs.Stat(dir + suffixNew); err != nil {
+		return true, nil
 	}
 	if err := fs.Rename(dir+suffixNew, dir); err != nil {
-		return fmt.Errorf("store: salvage: %w", err)
+		return false, fmt.Errorf("store: salvage: %w", err)
 	}
-	return syncParent(fs, dir)
+	return false, syncParent(fs, dir)
 }
 
 func syncParent(fs vfs.FS, dir string) error {
@@ -172,8 +175,7 @@ func (r *rescue) marks() error {
 			return err
 		}
 	}
-	now := uint64(max(r.t.s.now().Unix(), 0))
-	r.t.set(keyMark(FactSalvaged, [32]byte{}), wire.AppendUint64(wire.AppendUint64(nil, 0), now))
+	r.t.set(keyMark(FactSalvaged, [32]byte{}), r.t.s.now64())
 	return r.t.err
 }
 

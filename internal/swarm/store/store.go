@@ -16,6 +16,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -83,6 +84,11 @@ type Store struct {
 	failed  chan struct{} // closed at a failure for good
 	broken  error         // why; set before failed is closed
 
+	beside   bool          // a new store that will take another's place
+	vanished bool          // only a damaged one, set aside, was found
+	lacks    bool          // it is not what was here last; set while it is opened
+	losses   atomic.Uint64 // repairs that may have cost something
+
 	health   health
 	damaged  chan struct{} // one token when a row or file is not what was written
 	repaired chan struct{} // one token when damage was repaired
@@ -129,7 +135,8 @@ type Stats struct {
 // open already.
 func Open(dir string, opts Options) (*Store, error) {
 	s := newStore(dir, opts)
-	if err := finishSalvage(s.disk, dir); err != nil {
+	var err error
+	if s.vanished, err = finishSalvage(s.disk, dir); err != nil {
 		return nil, err
 	}
 	if err := s.openEngine(); err != nil {
@@ -185,9 +192,11 @@ func newStore(dir string, opts Options) *Store {
 
 // sibling is a store of the same kind in another folder, not open yet.
 func (s *Store) sibling(dir string) *Store {
-	return newStore(dir, Options{
+	x := newStore(dir, Options{
 		FS: s.disk, Rand: s.rand, Logger: s.log, MaxBytes: s.max, Reserve: s.reserve, Now: s.now,
 	})
+	x.beside = true
+	return x
 }
 
 func (st state) encode() []byte {
@@ -223,6 +232,11 @@ func (s *Store) Err() error {
 
 // Repaired gets a token when the store lost what was damaged, and lacks it now.
 func (s *Store) Repaired() <-chan struct{} { return s.repaired }
+
+// Losses counts the repairs since Open that may have cost something. It counts
+// before the repaired store answers anybody: whoever read the same number before
+// and after a question was answered by one store.
+func (s *Store) Losses() uint64 { return s.losses.Load() }
 
 // noteDamage has the store repaired, if an error says that it is damaged. What
 // an engine sees once its disk is frozen says nothing of what lies on it.

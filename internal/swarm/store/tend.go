@@ -107,7 +107,7 @@ func (s *Store) repair() error {
 	if err := s.salvage(s.db); err != nil {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	signal(s.repaired) // before it answers, so that nobody trusts it too early
+	s.losses.Add(1) // before it answers, so that nobody trusts it too early
 	if err := s.resume(false); err != nil {
 		return err
 	}
