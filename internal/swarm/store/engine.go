@@ -91,6 +91,7 @@ func (s *Store) engineOptions(disk *freezeFS, cache *pebble.Cache) *pebble.Optio
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                memTableSize,
 		MemTableStopWritesThreshold: memTableMax,
+		L0CompactionThreshold:       l0Compact,
 		L0StopWritesThreshold:       l0StopWrites,
 		MaxOpenFiles:                maxOpenFiles,
 		MaxManifestFileSize:         maxManifestSize,

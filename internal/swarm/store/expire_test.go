@@ -53,7 +53,7 @@ func TestExpiredBytesLeaveTheDisk(t *testing.T) {
 	grant(t, s, a, 64<<20)
 	var gone, stay [][]byte
 	var doomed []Digest
-	for i := range 300 { // more than a memtable, so that logs rotate
+	for i := range 600 { // more than a memtable, so that logs rotate
 		e := envelope(a, i, 16<<10, testExpiry+uint64(i%3)*10*bucketSeconds)
 		put(t, s, e)
 		piece := e.Bytes[len(e.Bytes)/2:][:64]
@@ -73,7 +73,7 @@ func TestExpiredBytesLeaveTheDisk(t *testing.T) {
 	if err := s.Delete(ctx, Tombstone{Address: a, ID: Ref{1}, Digests: doomed, Expiry: farExpiry}); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := s.ExpireBefore(ctx, testExpiry); err != nil || n != 100 {
+	if n, err := s.ExpireBefore(ctx, testExpiry); err != nil || n != 200 {
 		t.Fatalf("expired %d, %v", n, err)
 	}
 	if err := s.Purge(ctx); err != nil {

@@ -39,7 +39,7 @@ func TestSmallDisk(t *testing.T) {
 }
 
 func onSmallDisk(t *testing.T, dir string) {
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=48m"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=96m"); err != nil {
 		t.Skipf("no mount here: %v", err)
 	}
 	// No reserve to speak of, so that the engine itself meets the end.
@@ -68,7 +68,7 @@ func onSmallDisk(t *testing.T, dir string) {
 		t.Errorf("only %d envelopes fit", len(kept))
 	}
 	// Others make room: the store looks at intervals, and so does the test.
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=256m"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=512m"); err != nil {
 		t.Skipf("no remount here: %v", err)
 	}
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {

@@ -12,7 +12,7 @@ import (
 const (
 	// defaultReserve is what must be free on the disk for anything new to be
 	// stored. Deletions, expiry and purges go on below it, and need: memtables
-	// and logs of 16 MiB each, and the rest of a bucket that a purge rewrites,
+	// and logs of 32 MiB each, and the rest of a bucket that a purge rewrites,
 	// about 200 MiB in a full store.
 	defaultReserve = 512 << 20
 	// roomPoll is how often a store that met a full disk looks for room at

@@ -30,14 +30,15 @@ const (
 	formatVersion = 1
 
 	// Memory: an idle node has 60 MB for everything, so the engine gets a few.
-	memTableSize      = 4 << 20
-	memTableMax       = 4       // memtables before writes wait for a flush
-	cacheSize         = 8 << 20 // blocks; envelopes are mostly read once
+	memTableSize      = 8 << 20
+	memTableMax       = 4        // memtables before writes wait for a flush
+	cacheSize         = 24 << 20 // two memtables, which the engine counts here, and blocks
 	maxOpenFiles      = 256
 	maxManifestSize   = 256 << 10 // file bounds hold addresses: forget old ones soon
 	targetFileSize    = 8 << 20   // a purge rewrites whole files: keep them small
 	bloomBitsPerKey   = 10
-	l0StopWrites      = 24
+	l0Compact         = 16 // half of it in layers of flushed tables are merged at once: few merges rewrite less
+	l0StopWrites      = 32
 	maxCompactions    = 1 // two cores are shared with relaying
 	groupMaxBytes     = 1 << 20
 	groupMaxOps       = 256 // operations that share one fsync
