@@ -83,6 +83,18 @@ func TestStore(t *testing.T) {
 	check(t, got, "store", want)
 }
 
+func TestCatchUp(t *testing.T) {
+	got := collect(t, func(r Run) error {
+		return catchUp(t.Context(), r, catchUpSizes{common: 200, missing: 40, streams: 4})
+	})
+	check(t, got, "store", map[string]string{"catchup_bytes_ratio": "ratio", "equal_round_bytes": "bytes"})
+	for _, f := range got {
+		if f.Name == "catchup_bytes_ratio" && f.Value < 1 {
+			t.Errorf("a member got %.2f times the bytes that it lacked", f.Value)
+		}
+	}
+}
+
 func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -33,6 +33,7 @@ type members struct {
 	swarm directory.SwarmID
 	ids   []identity.NodeID
 	nodes []*node.Node
+	dirs  []string         // the nodes' folders
 	conns []net.PacketConn // the nodes' sockets
 	exit  *link.Endpoint
 }
@@ -98,7 +99,7 @@ func (m *members) startNode(dir string, l directory.LocalNode, network []byte, p
 		return err
 	}
 	m.nodes, m.conns = append(m.nodes, n), append(m.conns, pc)
-	m.ids = append(m.ids, l.Node.ID)
+	m.ids, m.dirs = append(m.ids, l.Node.ID), append(m.dirs, dir)
 	return nil
 }
 

@@ -51,6 +51,9 @@ func stores(ctx context.Context, r Run) error {
 	if err := measureStore(ctx, r, fullStore); err != nil {
 		return err
 	}
+	if err := catchUp(ctx, r, fullCatchUp); err != nil {
+		return err
+	}
 	return subscriptions(ctx, r)
 }
 

@@ -21,6 +21,7 @@ type metrics struct {
 	badReceipts   prometheus.Counter
 	repairs       prometheus.Counter
 	hints         prometheus.Counter
+	peerBytes     prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
@@ -43,6 +44,7 @@ func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
 		caughtUp:      counter("caught_up_total", "Records fetched from other members."),
 		refusedCopies: counter("refused_copies_total", "Records of other members that were refused."),
 		badReceipts:   counter("bad_receipts_total", "Receipts of other members that did not verify."),
+		peerBytes:     counter("peer_bytes_total", "Bytes sent to and received from other members."),
 		hints:         counter("hints_total", "Changes noted for members that were passed over."),
 	}
 	m.repairs = counter("store_repairs_total", "Times that damage was found in the store and taken out.")
@@ -50,7 +52,7 @@ func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
 		return m, nil
 	}
 	all := []prometheus.Collector{
-		m.requests, m.putSeconds, m.pushes, m.expired, m.caughtUp, m.refusedCopies, m.badReceipts, m.repairs, m.hints,
+		m.requests, m.putSeconds, m.pushes, m.expired, m.caughtUp, m.refusedCopies, m.badReceipts, m.repairs, m.hints, m.peerBytes,
 		gauge("subscriptions", "Subscriptions held.", func() float64 { return float64(s.subs.len()) }),
 		gauge("stored_bytes", "Bytes of envelopes stored.", func() float64 { return float64(s.cfg.Store.Stats().Bytes) }),
 		gauge("store_free_bytes", "Bytes free on the store's disk.", func() float64 { return float64(s.cfg.Store.Health().Free) }),

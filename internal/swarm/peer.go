@@ -294,6 +294,7 @@ func (p *peer) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	rwc = metered{rwc, p.s.metrics.peerBytes}
 	sess := &session{
 		p: p, rwc: rwc,
 		watch:   newWatch(rwc, callTimeout),

@@ -21,6 +21,7 @@ func (s *Swarm) servePeer(from identity.NodeID, rwc io.ReadWriteCloser, w *watch
 	if p == nil {
 		return ErrPeer
 	}
+	rwc = metered{rwc, s.metrics.peerBytes}
 	frame, err := wire.ReadFrame(rwc, helloSize)
 	if err != nil {
 		return err
