@@ -45,11 +45,11 @@ func TestNothingGathersForAMemberThatIsAway(t *testing.T) {
 				t.Fatal("a call waits for an attempt to reach the member")
 			}
 		}
+		cancel()
+		<-done
 		if dialer.attempts < 2 {
 			t.Error("the member was not tried again")
 		}
-		cancel()
-		<-done
 	})
 }
 
