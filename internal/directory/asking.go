@@ -62,10 +62,10 @@ func ParseAsking(b []byte) (Asking, error) {
 	return a, nil
 }
 
-// Lacks returns what of a source the asker has not, newest first: at most
-// 1 + MaxPast directories.
+// Lacks returns what of a source the asker has not, oldest first, so that it
+// knows who kept mailboxes before a directory that it adopts: at most 1 + MaxPast.
 func (a Asking) Lacks(s Source) (out []*Directory) {
-	for _, d := range append([]*Directory{s.Current()}, s.Past()...) {
+	for _, d := range slices.Backward(append([]*Directory{s.Current()}, s.Past()...)) {
 		if a.lacks(d.serial) {
 			out = append(out, d)
 		}

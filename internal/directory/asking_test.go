@@ -36,8 +36,8 @@ func TestAskingGetsWhatItLacks(t *testing.T) {
 	}{
 		"same":            {[]uint64{2}, []uint64{2}, nil},
 		"behind":          {[]uint64{2}, []uint64{2, 3}, []uint64{3}},
-		"far behind":      {[]uint64{2}, []uint64{2, 3, 5, 9}, []uint64{9, 5, 3}},
-		"joined late":     {[]uint64{9}, []uint64{5, 6, 9}, []uint64{6, 5}},
+		"far behind":      {[]uint64{2}, []uint64{2, 3, 5, 9}, []uint64{3, 5, 9}},
+		"joined late":     {[]uint64{9}, []uint64{5, 6, 9}, []uint64{5, 6}},
 		"ahead":           {[]uint64{9}, []uint64{6}, []uint64{6}},
 		"full of newer":   {upTo(29), []uint64{3, 4}, nil},
 		"full, one newer": {append([]uint64{4}, upTo(29)[1:]...), []uint64{3, 13, 29}, []uint64{13}},

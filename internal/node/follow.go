@@ -188,8 +188,16 @@ func (f *follower) exchange(ctx context.Context, id identity.NodeID) error {
 	if err != nil {
 		return err
 	}
-	for range count {
-		b, err := wire.ReadFrame(rwc, directory.MaxSigned)
+	return f.takeAll(rwc, count)
+}
+
+// takeAll takes the documents of an answer, one as it comes. They must come
+// oldest first: each is on disk before the next is adopted, so that whenever the
+// node ends, it knows who kept its mailboxes before the newest that it has.
+func (f *follower) takeAll(r io.Reader, count int) error {
+	var last uint64
+	for i := range count {
+		b, err := wire.ReadFrame(r, directory.MaxSigned)
 		if err != nil {
 			return err
 		}
@@ -197,6 +205,10 @@ func (f *follower) exchange(ctx context.Context, id identity.NodeID) error {
 		if err != nil {
 			return err
 		}
+		if serial := n.Document.Serial; i > 0 && serial <= last {
+			return fmt.Errorf("%w: answer with serial %d behind %d", directory.ErrInvalid, serial, last)
+		}
+		last = n.Document.Serial
 		if err := f.take(n); err != nil {
 			return err
 		}

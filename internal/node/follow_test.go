@@ -14,9 +14,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"sotto/internal/directory"
 	"sotto/internal/identity"
 	"sotto/internal/suite"
+	"sotto/internal/wire"
 )
 
 // fleet is a network whose signing key a test has.
@@ -287,6 +290,58 @@ func TestFolderKeepsWhatMatters(t *testing.T) {
 	}
 	if got := storedSerial(t, f.dirs[0]); got != newest.Document.Serial {
 		t.Errorf("network.json has serial %d", got)
+	}
+}
+
+// TestAnswerIsTakenInOrder ends a node, as a crash would, after each document of
+// an answer: it has all that came before the newest that it has.
+func TestAnswerIsTakenInOrder(t *testing.T) {
+	f := newFleet(t, 1)
+	given := f.encode(f.network)
+	var line []*directory.Network
+	for range 4 {
+		line = append(line, f.change(directory.Change{}))
+	}
+	answer := func(ns ...*directory.Network) *bytes.Buffer {
+		var b bytes.Buffer
+		for _, n := range ns {
+			d, err := n.Directory()
+			if err == nil {
+				err = wire.WriteFrame(&b, d.Signed())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		return &b
+	}
+	for end := range len(line) + 1 {
+		if err := errors.Join(os.RemoveAll(filepath.Join(f.dirs[0], directoriesDir)), os.WriteFile(filepath.Join(f.dirs[0], networkFile), given, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		folder := &folder{dir: f.dirs[0]}
+		live, err := folder.open(time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fl, err := newFollower(live, folder, f.made[0].Node.ID, serviceDialer{}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := fl.takeAll(answer(line[:end]...), len(line)); end < len(line) && err == nil {
+			t.Error("an answer that broke off was taken for a whole one")
+		}
+		if live, err = folder.open(time.Now); err != nil {
+			t.Fatal(err)
+		}
+		if got := live.Current().Serial(); got != uint64(end) || len(live.Past()) != end {
+			t.Errorf("after %d documents: serial %d and %d past ones", end, got, len(live.Past()))
+		}
+		if end == 0 {
+			if err := fl.takeAll(answer(line[3], line[1]), 2); !errors.Is(err, directory.ErrInvalid) {
+				t.Errorf("the newest first: %v", err)
+			}
+		}
 	}
 }
 
