@@ -91,10 +91,12 @@ func (m *moves) begin(ctx context.Context, v *view) error {
 	fresh, floor := true, serial // an empty store has lost whatever there was
 	var since uint64             // what was dropped under an earlier directory
 	m.mu.Lock()
+	if m.view == nil || m.view.dir.Serial() != serial { // else some were noted since the marks were read
+		m.handed, m.dropped = make(map[identity.NodeID]bool), make(map[directory.SwarmID]bool)
+	}
 	m.view, m.adopted, m.lineage = v, now, v.lineage(m.s.self)
 	m.got, m.whole, m.lost, m.counted = make(known), nil, false, false
 	m.gone, m.told = make(map[identity.NodeID]bool), make(map[identity.NodeID]bool)
-	m.handed, m.dropped = make(map[identity.NodeID]bool), make(map[directory.SwarmID]bool)
 	for _, x := range marks {
 		m.lost = m.lost || x.Fact == store.FactSalvaged
 		if x.Fact == factDropped && x.Serial != serial {
@@ -520,16 +522,26 @@ func (ps *peerStream) serveMove(ctx context.Context, body []byte) ([]byte, error
 	if err != nil || state.gone || !q.done {
 		return state.append(nil), err
 	}
-	if err := ps.s.cfg.Store.SetMark(ctx, m.markNow(factHanded, asker.ID, q.serial)); err != nil {
+	if err := m.noteHanded(ctx, q.serial, asker.ID); err != nil {
 		return nil, storeError(err)
 	}
-	m.mu.Lock()
-	if m.view == v {
-		m.handed[asker.ID] = true
-	}
-	m.mu.Unlock()
 	signal(m.kick)
 	return state.append(nil), nil
+}
+
+// noteHanded notes that a keeper under the directory with a serial has all that
+// this node had for it. Another past directory may have come to be known since it
+// was asked, which changes nothing of that.
+func (m *moves) noteHanded(ctx context.Context, serial uint64, id identity.NodeID) error {
+	if err := m.s.cfg.Store.SetMark(ctx, m.markNow(factHanded, id, serial)); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.view.dir.Serial() == serial {
+		m.handed[id] = true
+	}
+	return nil
 }
 
 // handOver drops what the keepers of other swarms have got from here, and

@@ -313,6 +313,52 @@ func TestDroppingOneSectionKeepsTheOthersWitness(t *testing.T) {
 	}
 }
 
+// TestHandedMarkOutlivesABegin: a keeper says that it is done while a change is
+// begun, and while another past directory comes to be known.
+func TestHandedMarkOutlivesABegin(t *testing.T) {
+	w := newWorld(t, 5)
+	n, keeper := w.nodes[0], w.nodes[1].id
+	n.stop()
+	n.make() // and nothing runs
+	m := n.swarm.moves
+	defer n.run()
+	view := func() *view {
+		n.swarm.members.adopt(n.live.Current(), n.live.Past())
+		return n.swarm.view()
+	}
+	handed := func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return m.handed[keeper]
+	}
+	if err := m.noteHanded(t.Context(), 0, keeper); err != nil {
+		t.Fatal(err)
+	}
+	w.change(func(*directory.Document) {})
+	if err := n.live.Adopt(w.documents[1]); err != nil {
+		t.Fatal(err)
+	}
+	before := must(n.store.Marks())
+	if err := m.begin(t.Context(), view()); err != nil || handed() {
+		t.Fatalf("a mark of an earlier directory counts: %v, %v", handed(), err)
+	}
+	// The answer to one that was asked under the same serial comes after a view
+	// of more past directories was taken, and before it was begun.
+	later := view()
+	if err := m.noteHanded(t.Context(), 1, keeper); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.store.SetMark(t.Context(), store.Mark{Fact: factAdopted, Serial: 1}, before...); err != nil {
+		t.Fatal(err) // as a begin does that read its marks before
+	}
+	if err := m.begin(t.Context(), later); err != nil || !handed() {
+		t.Errorf("in memory %v: %v", handed(), err)
+	}
+	if !slices.ContainsFunc(must(n.store.Marks()), func(x store.Mark) bool { return x.Fact == factHanded && x.Serial == 1 }) {
+		t.Error("the mark is gone from the disk")
+	}
+}
+
 // mustSendUnder puts without a look at the world's newest directory.
 func (c *client) mustSendUnder(b *box) mailbox.Digest {
 	c.t.Helper()

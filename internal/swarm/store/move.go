@@ -191,8 +191,8 @@ func (s *Store) Marks() ([]Mark, error) {
 	return out, err
 }
 
-// SetMark writes a mark, and takes away first what the facts in place of it say.
-// It returns once that is on disk.
+// SetMark writes a mark, and takes away first those in place of it, if they are
+// still as given: what was written since stays. It returns once that is on disk.
 func (s *Store) SetMark(ctx context.Context, m Mark, instead ...Mark) error {
 	return s.setMark(ctx, m, instead, func() error { return nil })
 }
@@ -214,9 +214,18 @@ func (s *Store) setMark(ctx context.Context, m Mark, instead []Mark, may func() 
 			return err
 		}
 		for _, old := range instead {
-			t.del(keyMark(old.Fact, old.Of))
+			row, err := t.get(keyMark(old.Fact, old.Of))
+			switch {
+			case errors.Is(err, ErrNotFound):
+			case err != nil:
+				return err
+			case string(row) == string(old.value()):
+				t.del(keyMark(old.Fact, old.Of))
+			}
 		}
-		t.set(keyMark(m.Fact, m.Of), wire.AppendUint64(wire.AppendUint64(nil, m.Serial), m.Time))
+		t.set(keyMark(m.Fact, m.Of), m.value())
 		return nil
 	}})
 }
+
+func (m Mark) value() []byte { return wire.AppendUint64(wire.AppendUint64(nil, m.Serial), m.Time) }

@@ -114,8 +114,12 @@ func TestMarks(t *testing.T) {
 	if err := s.SetMark(t.Context(), two, one); err != nil {
 		t.Fatal(err)
 	}
+	old := one
 	one.Serial = 11
 	if err := s.SetMark(context.Background(), one); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetMark(t.Context(), two, old); err != nil { // which is not there any more
 		t.Fatal(err)
 	}
 	again := open(t, fs.CrashClone(vfs.CrashCloneCfg{}))
