@@ -112,7 +112,7 @@ func (s *Store) rescueAll(old pebble.Reader) (err error) {
 	if old != nil {
 		var done Address
 		lo, hi := table(tabGrant)
-		if _, err := scan(old, lo, hi, func(k, _ []byte) error {
+		if _, err := scan(old, lo, hi, jumpWidth, func(k, _ []byte) error {
 			if err := s.halted(); err != nil {
 				return err
 			}
@@ -168,7 +168,7 @@ func (r *rescue) commit(sync *pebble.WriteOptions) error {
 func (r *rescue) marks() error {
 	if r.old != nil {
 		lo, hi := table(tabMove)
-		if _, err := scan(r.old, lo, hi, func(k, v []byte) error {
+		if _, err := scan(r.old, lo, hi, jumpWidth, func(k, v []byte) error {
 			r.t.set(append([]byte(nil), k...), append([]byte(nil), v...))
 			return r.t.err
 		}); err != nil {
@@ -198,7 +198,7 @@ func (r *rescue) mailbox(a Address) error {
 		{tabDigest, r.marker},
 	} {
 		lo := append([]byte{step.table}, a[:]...)
-		_, err := scanReadable(r.old, lo, upper(lo), func(k, v []byte) error {
+		gaps, err := scanMailbox(r.old, lo, func(k, v []byte) error {
 			switch err := step.copy(a, k, v); {
 			case err == nil:
 			case errors.Is(err, ErrFull), r.t.err != nil:
@@ -211,10 +211,10 @@ func (r *rescue) mailbox(a Address) error {
 			}
 			return nil
 		})
-		if err != nil && (r.t.err != nil || !isDamage(err)) {
+		if err := errors.Join(err, r.t.err); err != nil {
 			return err
 		}
-		whole = whole && err == nil
+		whole = whole && gaps == 0
 	}
 	return r.settle(a, whole)
 }

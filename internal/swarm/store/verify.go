@@ -75,7 +75,7 @@ func (v *verifier) all(st state) error {
 	// holds must be readable.
 	for name := byte('a'); name <= 'z'; name++ {
 		lo, hi := table(name)
-		gaps, err := scan(v.r, lo, hi, func(k, val []byte) error {
+		gaps, err := scan(v.r, lo, hi, jumpWidth, func(k, val []byte) error {
 			if look := tables[name]; look != nil {
 				look(k, val)
 			}
