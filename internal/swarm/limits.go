@@ -142,6 +142,9 @@ const (
 	// touchTimeout bounds the getting of one mailbox ahead of the others: a full
 	// one has 64 MiB, a few seconds at copyRate.
 	touchTimeout = time.Minute
+	// touchIdle is roundIdle while somebody waits for one mailbox, of which others
+	// have as much.
+	touchIdle = 4 * time.Second
 	// maxTouched bounds the mailboxes that are known to be got ahead, about 10 MB;
 	// beyond it they are compared anew.
 	maxTouched = 1 << 16

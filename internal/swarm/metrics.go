@@ -20,6 +20,7 @@ type metrics struct {
 	refusedCopies prometheus.Counter
 	badReceipts   prometheus.Counter
 	repairs       prometheus.Counter
+	spoiltLists   prometheus.Counter
 	hints         prometheus.Counter
 	peerBytes     prometheus.Counter
 }
@@ -47,12 +48,13 @@ func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
 		peerBytes:     counter("peer_bytes_total", "Bytes sent to and received from other members."),
 		hints:         counter("hints_total", "Changes noted for members that were passed over."),
 	}
+	m.spoiltLists = counter("spoilt_lists_total", "Times that a node did not hand out what it listed of a mailbox that moves.")
 	m.repairs = counter("store_repairs_total", "Times that damage was found in the store and taken out.")
 	if reg == nil {
 		return m, nil
 	}
 	all := []prometheus.Collector{
-		m.requests, m.putSeconds, m.pushes, m.expired, m.caughtUp, m.refusedCopies, m.badReceipts, m.repairs, m.hints, m.peerBytes,
+		m.requests, m.putSeconds, m.pushes, m.expired, m.caughtUp, m.refusedCopies, m.badReceipts, m.repairs, m.spoiltLists, m.hints, m.peerBytes,
 		gauge("subscriptions", "Subscriptions held.", func() float64 { return float64(s.subs.len()) }),
 		gauge("stored_bytes", "Bytes of envelopes stored.", func() float64 { return float64(s.cfg.Store.Stats().Bytes) }),
 		gauge("store_free_bytes", "Bytes free on the store's disk.", func() float64 { return float64(s.cfg.Store.Health().Free) }),

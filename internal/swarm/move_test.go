@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -553,6 +554,82 @@ func TestSubscribersAreSentOn(t *testing.T) {
 	}
 	if got := n.next(opener); got.Item.Digest != d {
 		t.Error("another envelope")
+	}
+}
+
+// TestSpoiltListsAreLeftOut: one keeper lists what it does not hand out, and
+// answers gets with nothing that makes sense. The others are enough.
+func TestSpoiltListsAreLeftOut(t *testing.T) {
+	w := newWorld(t, 5)
+	letters := w.fill(1, 3)
+	fresh, entry := w.recruit(0)
+	w.change(func(doc *directory.Document) {
+		without(w.nodes[4])(doc)
+		doc.Nodes = append(doc.Nodes, entry)
+	})
+	w.tell(w.nodes[:5]...)
+	fresh.live = w.source()
+	fresh.make()
+	release := fresh.hold()
+	defer release()
+	fresh.run()
+	s, v, a := fresh.swarm, fresh.swarm.view(), letters[0].b.Address()
+	liar := newPeer(s, w.nodes[0].id, true)
+	ctx, cancel := context.WithCancel(t.Context())
+	var answering sync.WaitGroup
+	defer answering.Wait()
+	defer cancel()
+	answering.Go(func() {
+		for {
+			select {
+			case c := <-liar.queue:
+				switch c.op {
+				case opMailbox:
+					c.done(mailboxPage{state: keeperState{whole: []uint64{0}}, refs: []store.Reference{
+						{Kind: store.KindGrant, Ref: [32]byte{1}}, {Kind: store.KindTombstone, Ref: [32]byte{2}}, {Kind: store.KindEnvelope, Ref: [32]byte{3}},
+					}}.encode(), nil)
+				default:
+					c.done([]byte("nonsense"), nil)
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	honest := s.peer(liar.id)
+	eventually(t, "the peers to be started", func() bool { return honest.list(ctx, v, a).err == nil })
+	s.members.mu.Lock()
+	s.members.peers[liar.id] = liar
+	s.members.mu.Unlock()
+	defer func() {
+		s.members.mu.Lock()
+		s.members.peers[liar.id] = honest
+		s.members.mu.Unlock()
+	}()
+	// The liar's list is among those that seem enough, so that it must be left out.
+	from := []listing{liar.list(ctx, v, a)}
+	for _, p := range v.peers {
+		if p.id != liar.id {
+			eventually(t, "the others to answer", func() bool {
+				l := p.list(ctx, v, a)
+				if l.err == nil {
+					from = append(from, l)
+				}
+				return l.err == nil
+			})
+		}
+	}
+	left, err := s.takeAll(ctx, v, a, from)
+	if err != nil || len(left) != len(from)-1 || slices.ContainsFunc(left, func(l listing) bool { return l.p == liar }) {
+		t.Fatalf("%d of %d lists are left, %v", len(left), len(from), err)
+	}
+	if err := s.gather(ctx, v, a); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range letters {
+		if !fresh.has(l.b, l.d) {
+			t.Error("a letter is missing")
+		}
 	}
 }
 

@@ -29,8 +29,13 @@ const (
 	// roundMax ends a round, so that one peer does not keep the others waiting;
 	// the next one goes on where differences are left.
 	roundMax = 2 * time.Minute
-	// roundIdle ends a round that has brought nothing for so long.
-	roundIdle = 15 * time.Second
+	// roundIdle ends a round that has brought nothing for so long, beyond what the
+	// records that it brought may take: each recordTime, and its bytes at leastRate.
+	// That is a tenth of what a loaded member stores, and an eighth of what one
+	// gives to each of the others when all copy from it.
+	roundIdle  = 15 * time.Second
+	recordTime = 20 * time.Millisecond
+	leastRate  = 128 << 10
 	// roundCredit is what a peer may cost without bringing anything: each query
 	// and each name cost one, and each record that is stored brings storedCredit.
 	roundCredit  = 1 << 14
@@ -139,8 +144,8 @@ func (p *peer) reconcileSection(ctx context.Context, section uint16, patient boo
 	}
 	own, cancel := context.WithTimeout(ctx, roundMax)
 	defer cancel()
-	idle := time.AfterFunc(roundIdle, cancel)
-	defer idle.Stop()
+	idle := newAllowance(roundIdle, cancel)
+	defer idle.stop()
 	r := &round{p: p, section: section, view: s.view(), patient: patient, credit: roundCredit, idle: idle}
 	if _, err := io.ReadFull(s.cfg.Rand, r.salt[:]); err != nil {
 		return from, err
@@ -166,7 +171,7 @@ type round struct {
 	patient bool
 	credit  int
 	refused int
-	idle    *time.Timer
+	idle    *allowance
 
 	stack   []span
 	missing []store.Name

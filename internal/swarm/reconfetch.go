@@ -58,7 +58,7 @@ func (r *round) await(ctx context.Context) error {
 		if r.p.s.offered.Load() < began.UnixNano() {
 			break
 		}
-		r.idle.Reset(roundIdle)
+		r.idle.extend(inFlight)
 	}
 	return nil
 }
@@ -110,7 +110,7 @@ func (r *round) store(ctx context.Context, refs []ref, records [][]byte) error {
 		}
 		wg.Wait()
 		for i, err := range errs {
-			if err := r.settle(ctx, refs[i], err); err != nil {
+			if err := r.settle(ctx, refs[i], len(records[i]), err); err != nil {
 				return err
 			}
 		}
@@ -124,14 +124,14 @@ var errGone = errors.New("swarm: record is gone")
 
 // settle judges what became of a record. One that is refused for its content is
 // passed over, and not asked for again soon; trouble of one's own is an error.
-func (r *round) settle(ctx context.Context, x ref, err error) error {
+func (r *round) settle(ctx context.Context, x ref, bytes int, err error) error {
 	s := r.p.s
 	switch code := mailbox.CodeOf(err); {
 	case err == nil:
 		s.metrics.caughtUp.Inc()
 		s.got.Add(1)
 		r.credit += storedCredit
-		r.idle.Reset(roundIdle)
+		r.idle.brought(bytes)
 		return nil
 	case errors.Is(err, errGone):
 		return nil

@@ -6,7 +6,6 @@ import (
 	"math"
 	"slices"
 	"sync"
-	"time"
 
 	"sotto/internal/identity"
 	"sotto/internal/mailbox"
@@ -116,46 +115,73 @@ func (s *Swarm) gather(ctx context.Context, v *view, a mailbox.Address) error {
 	}
 	var from []listing
 	deep := v.deep(s.cfg.Now())
-	for ; !line.settled(got, deep) || lost && !line.levels[0].found(got); asked-- {
-		if asked == 0 {
-			return mailbox.ErrUnavailable
-		}
-		select {
-		case l := <-lists:
-			if l.err == nil {
-				got[l.p.id] = l.state
-				from = append(from, l)
+	for {
+		for ; !line.settled(got, deep) || lost && !line.levels[0].found(got); asked-- {
+			if asked == 0 {
+				return mailbox.ErrUnavailable
 			}
-		case <-ctx.Done():
-			return ctx.Err()
+			select {
+			case l := <-lists:
+				if l.err == nil {
+					got[l.p.id] = l.state
+					from = append(from, l)
+				}
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
-	}
-	for _, kind := range []store.Kind{store.KindGrant, store.KindTombstone, store.KindEnvelope} {
-		if err := s.take(ctx, v, a, from, kind); err != nil {
+		left, err := s.takeAll(ctx, v, a, from)
+		if err != nil || len(left) == len(from) {
 			return err
 		}
-	}
-	return nil
-}
-
-// take gets what is missing of one kind from whoever listed it.
-func (s *Swarm) take(ctx context.Context, v *view, a mailbox.Address, from []listing, kind store.Kind) error {
-	failed := make(map[identity.NodeID]error)
-	for _, l := range from {
-		if err := l.p.fetchRefs(ctx, v, a, l.refs, kind); err != nil {
-			failed[l.p.id] = err
-		}
-	}
-	// What one failed to give another may have given.
-	for _, l := range from {
-		if err := failed[l.p.id]; err != nil {
-			missing, missErr := l.p.missingRefs(a, l.refs, kind)
-			if len(missing) > 0 || missErr != nil {
-				return errors.Join(err, missErr)
+		// The others may be enough without those that failed.
+		for _, l := range from {
+			if !slices.ContainsFunc(left, func(x listing) bool { return x.p == l.p }) {
+				delete(got, l.p.id)
+				s.metrics.spoiltLists.Inc()
 			}
 		}
+		from = left
 	}
-	return nil
+}
+
+// takeAll gets what is missing from whoever listed it, and returns those who gave
+// what they listed, or whose others gave it.
+func (s *Swarm) takeAll(ctx context.Context, v *view, a mailbox.Address, from []listing) (left []listing, err error) {
+	left = slices.Clone(from)
+	for _, kind := range []store.Kind{store.KindGrant, store.KindTombstone, store.KindEnvelope} {
+		if left, err = s.take(ctx, v, a, left, kind); err != nil {
+			return nil, err
+		}
+	}
+	return left, nil
+}
+
+// take is takeAll for one kind.
+func (s *Swarm) take(ctx context.Context, v *view, a mailbox.Address, from []listing, kind store.Kind) (left []listing, err error) {
+	failed := make(map[*peer]bool)
+	for _, l := range from {
+		if err := l.p.fetchRefs(ctx, v, a, l.refs, kind); err != nil {
+			s.cfg.Logger.Debug("a node does not hand out what it lists", "node", l.p.id.String(), "error", err)
+			failed[l.p] = true
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+	}
+	for _, l := range from {
+		if failed[l.p] { // another may have given it
+			missing, err := l.p.missingRefs(a, l.refs, kind)
+			if err != nil {
+				return nil, err
+			}
+			failed[l.p] = len(missing) > 0
+		}
+		if !failed[l.p] {
+			left = append(left, l)
+		}
+	}
+	return left, nil
 }
 
 // list asks a keeper for its references of a mailbox, page by page.
@@ -212,8 +238,8 @@ func (p *peer) fetchRefs(ctx context.Context, v *view, a mailbox.Address, refs [
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	idle := time.AfterFunc(roundIdle, cancel)
-	defer idle.Stop()
+	idle := newAllowance(touchIdle, cancel)
+	defer idle.stop()
 	r := &round{p: p, view: v, credit: roundCredit, idle: idle}
 	for names := range slices.Chunk(missing, getRefs) {
 		if err := r.get(ctx, names); err != nil {
