@@ -214,7 +214,15 @@ type fakeNetwork struct {
 
 	level   padding.Level
 	chatted int
+
+	// fuse, if set, gives a stream after how many steps it is cut; nil: never.
+	fuse func(asked) *fuse
 }
+
+// fuse counts the steps of a stream: each write, and each read of something.
+type fuse struct{ left atomic.Int64 }
+
+var errCut = errors.New("fake: circuit died")
 
 // asked is one stream as it was asked for.
 type asked struct {
@@ -231,17 +239,27 @@ type fakeStream struct {
 	retiring chan struct{}
 
 	wrote, read atomic.Int64 // bytes
+	fuse        *fuse
 }
 
 func (s *fakeStream) Write(b []byte) (int, error) {
 	n, err := s.Conn.Write(b)
 	s.wrote.Add(int64(n))
-	return n, err
+	return s.step(n, err)
 }
 
 func (s *fakeStream) Read(b []byte) (int, error) {
 	n, err := s.Conn.Read(b)
 	s.read.Add(int64(n))
+	return s.step(n, err)
+}
+
+// step cuts the stream when its fuse has burnt down: what was just written has
+// arrived, and what was read is in the client's hands.
+func (s *fakeStream) step(n int, err error) (int, error) {
+	if err == nil && s.fuse != nil && s.fuse.left.Add(-1) == 0 {
+		err = errors.Join(errCut, s.Close())
+	}
 	return n, err
 }
 
@@ -351,6 +369,9 @@ func (n *fakeNetwork) OpenStream(ctx context.Context, iso circuit.Isolation, avo
 		n.s.mu.Unlock()
 	}()
 	stream := &fakeStream{Conn: a, n: n, retiring: n.old}
+	if n.fuse != nil {
+		stream.fuse = n.fuse(n.asked[len(n.asked)-1])
+	}
 	n.live[stream] = true
 	n.all = append(n.all, stream)
 	return stream, nil
