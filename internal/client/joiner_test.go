@@ -66,9 +66,21 @@ func TestJoiner(t *testing.T) {
 	if raced {
 		t.Skip("virtual days of two worlds take the race detector minutes")
 	}
-	scale := joinScale{accounts: 8, conversations: 16, messages: 20, periods: 2, swarms: 3, tick: 10 * time.Minute}
-	calm := live(t, scale, true, func(w *joinWorld) { w.after = w.sayTheSame })
-	leaky := live(t, scale, false, func(w *joinWorld) { w.log.mark = accountMark })
+	scale := joinScale{accounts: 6, conversations: 12, messages: 20, periods: 2, swarms: 3, tick: 30 * time.Minute}
+	var calm, leaky *joinRecord
+	t.Run("worlds", func(t *testing.T) {
+		t.Run("calm", func(t *testing.T) {
+			t.Parallel()
+			calm = live(t, scale, true, func(w *joinWorld) { w.after = w.sayTheSame })
+		})
+		t.Run("leaky", func(t *testing.T) {
+			t.Parallel()
+			leaky = live(t, scale, false, func(w *joinWorld) { w.log.mark = accountMark })
+		})
+	})
+	if t.Failed() {
+		return
+	}
 	plain, marked, dull, sharp := calm.join(8, 1), leaky.join(8, 1), calm.sharply(), leaky.sharply()
 	for rel := range relations {
 		f := plain[allRoles][rel][byBytes]
