@@ -22,6 +22,7 @@ var (
 	joinReceipts       time.Duration
 	joinStart          time.Duration
 	joinWatch          time.Duration
+	joinUnphased       bool
 	joinDelays         string
 	joinSave, joinLoad string
 )
@@ -34,6 +35,7 @@ func init() {
 	flag.DurationVar(&joinReceipts, "joiner.receipts", 0, "at most, how long receipts wait, if not as usual")
 	flag.DurationVar(&joinStart, "joiner.start", 0, "over how long subscriptions begin at the start, if not as usual")
 	flag.DurationVar(&joinWatch, "joiner.watch", -1, "by how much longer mailboxes are watched, if not as usual")
+	flag.BoolVar(&joinUnphased, "joiner.unphased", false, "all mailboxes change periods at midnight, whatever else is delayed")
 	flag.StringVar(&joinDelays, "joiner.delays", "false,true", "with delays, without")
 	flag.StringVar(&joinSave, "joiner.save", "", "keep the worlds in this directory")
 	flag.StringVar(&joinLoad, "joiner.load", "", "take the worlds from this directory, where they were kept")

@@ -86,6 +86,7 @@ func joinTiming(tick time.Duration, delay bool) *timing {
 	if joinWatch >= 0 {
 		t.watch = joinWatch
 	}
+	t.unphased = joinUnphased
 	if !delay {
 		t = t.bare()
 	}
@@ -121,7 +122,7 @@ func (w *joinWorld) plan(r *mrand.Rand) {
 			if r.IntN(60) == 0 {
 				away += 48 * time.Hour // a journey
 			}
-			p.plans = append(p.plans, joinPlan{at: at, what: goOffline}, joinPlan{at: at + away, what: goOnline})
+			p.plans = append(p.plans, joinPlan{at: at, what: goOffline}, joinPlan{at: min(at+away, end), what: goOnline})
 			at += away + time.Duration(float64(3*time.Hour)*(0.2+r.ExpFloat64()))
 		}
 	}

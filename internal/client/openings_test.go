@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sotto/internal/identity"
 	"sotto/internal/mailbox"
 )
 
@@ -69,6 +70,41 @@ func TestMailboxesAreOpenedApart(t *testing.T) {
 		w.log.mu.Unlock()
 		if len(days) != 1 {
 			t.Errorf("opened for these days: %v", days)
+		}
+		if err := p.app.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// Openings that fail are tried again after pauses that grow, even by a client
+// that leaves no time between those that succeed.
+func TestOpeningsThatFailPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const people = 3
+		w := newJoinWorld(t, joinScale{accounts: 1, periods: 1, swarms: 4, tick: 5 * time.Minute}, false, 6)
+		p := w.people[0]
+		p.net.calm = true
+		asked := 0
+		w.swarm.hook = func(_ identity.NodeID, req mailbox.Request) error { // under the swarm's lock
+			if o, ok := req.(*mailbox.Open); ok && o.Locator.Kind == mailbox.KindConversation {
+				asked++
+				return mailbox.ErrUnavailable
+			}
+			return nil
+		}
+		p.come()
+		p.acquaint(people)
+		if err := p.app.Close(); err != nil {
+			t.Fatal(err)
+		}
+		p.come()
+		time.Sleep(5 * time.Minute)
+		w.swarm.mu.Lock()
+		n := asked
+		w.swarm.mu.Unlock()
+		if n == 0 || n > 1000 {
+			t.Errorf("asked %d times in five minutes", n)
 		}
 		if err := p.app.Close(); err != nil {
 			t.Fatal(err)
