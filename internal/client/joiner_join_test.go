@@ -23,9 +23,7 @@ func (w *joinRecord) tell(t testing.TB, views int, seed uint64) {
 	all := w.views(allRoles, views, r)
 	for rel := range relations {
 		var sets [2][]sample
-		for i, v := range all {
-			w.samples(v, rel, &sets, rand.New(rand.NewPCG(seed, uint64(i))))
-		}
+		w.samples(all, rel, &sets, seed)
 		names, _ := clueNames()
 		samples := append(sets[0], sets[1]...)
 		by := func(k int) []sample {
@@ -52,7 +50,8 @@ func (w *joinRecord) tell(t testing.TB, views int, seed uint64) {
 
 const tellClues = 8
 
-// falsePairs is how many unrelated pairs of mailboxes are judged in a view.
+// falsePairs is how many pairs of mailboxes are drawn in a view to find unrelated
+// ones.
 const falsePairs = 1500
 
 // join trains on half of the conversations and measures on the others.
@@ -64,9 +63,7 @@ func (w *joinRecord) join(views int, seed uint64) joining {
 		out[rl] = map[relation][grades]figure{}
 		for rel := range relations {
 			var sets [2][]sample // to train on, to measure on
-			for i, v := range all {
-				w.samples(v, rel, &sets, rand.New(rand.NewPCG(seed, uint64(i))))
-			}
+			w.samples(all, rel, &sets, seed)
 			var figures [grades]figure
 			_, upTo := clueNames()
 			for g, k := range upTo {
@@ -78,12 +75,22 @@ func (w *joinRecord) join(views int, seed uint64) joining {
 	return out
 }
 
-// samples takes the related pairs of a view, and as many others as falsePairs.
-func (w *joinRecord) samples(v *view, rel relation, sets *[2][]sample, r *rand.Rand) {
-	w.judged(v, rel, sets, r, v.features)
+// samples takes the related pairs of views, and falsePairs others of each on the
+// average: of one that sees more there are more, as of those that are related.
+func (w *joinRecord) samples(all []*view, rel relation, sets *[2][]sample, seed uint64) {
+	sum := 0
+	for _, v := range all {
+		sum += v.pairs()
+	}
+	for i, v := range all {
+		n := falsePairs * len(all) * v.pairs() / max(1, sum)
+		w.judged(v, rel, n, sets, rand.New(rand.NewPCG(seed, uint64(i))), v.features)
+	}
 }
 
-func (w *joinRecord) judged(v *view, rel relation, sets *[2][]sample, r *rand.Rand, features func(m, n *boxView) []float64) {
+func (v *view) pairs() int { return len(v.boxes) * (len(v.boxes) - 1) / 2 }
+
+func (w *joinRecord) judged(v *view, rel relation, unrelated int, sets *[2][]sample, r *rand.Rand, features func(m, n *boxView) []float64) {
 	side := func(t joinTruth) (int, uint64) {
 		h := fnv.New64a()
 		h.Write(t.Conversation[:])
@@ -118,8 +125,8 @@ func (w *joinRecord) judged(v *view, rel relation, sets *[2][]sample, r *rand.Ra
 			}
 		}
 	}
-	weight := float64(n*(n-1)/2) / falsePairs
-	for range falsePairs {
+	weight := float64(v.pairs()) / float64(unrelated)
+	for range unrelated {
 		i, k := r.IntN(n), r.IntN(n)
 		m, o := v.boxes[i], v.boxes[k]
 		if i != k && !rel.related(w.Truth[m.box], w.Truth[o.box]) {

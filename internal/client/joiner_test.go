@@ -132,7 +132,7 @@ func (w *joinRecord) sharply() figure {
 	v := w.seen(member, nil, nil)
 	var sets [2][]sample
 	r := rand.New(rand.NewPCG(8, 8))
-	w.judged(v, directions, &sets, r, func(m, n *boxView) []float64 {
+	w.judged(v, directions, falsePairs, &sets, r, func(m, n *boxView) []float64 {
 		a, b := m.times[sawPut], n.times[sawPut]
 		return []float64{float64(within(a, b, 20, 1000) + within(b, a, 20, 1000))}
 	})

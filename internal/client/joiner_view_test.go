@@ -238,8 +238,11 @@ func (v *view) compare(c *clues, m, n *boxView) {
 	key := [2]int32{min(m.box, n.box), max(m.box, n.box)}
 	c.add(math.Log1p(float64(v.twins[key])), "equal bytes")
 	c.add(sizeDistance(m.sizes, n.sizes), "shares of sizes")
-	for k := range wordsOfBytes {
+	for k := wordPayer + 1; k < wordsOfBytes; k++ {
 		c.add(m.words.distance(n.words, k), "%v", k)
+	}
+	for k := range wordPayer + 1 {
+		c.add(m.words.same(n.words, k, m.box, n.box), "%v", k)
 	}
 	c.upTo[byBytes] = len(c.f)
 	c.add(shared(m.circuits, n.circuits), "circuits shared")

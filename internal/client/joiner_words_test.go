@@ -2,7 +2,10 @@ package client
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"math/rand/v2"
+	"slices"
 
 	"sotto/internal/mailbox"
 )
@@ -15,7 +18,7 @@ type wordClass uint8
 const (
 	wordRoom   wordClass = iota // for how much a mailbox is opened
 	wordDays                    // and for how long
-	wordPayer                   // whose quote pays, and how much
+	wordPayer                   // whose quote pays, and how much; up to here it is said at openings
 	wordQuote                   // whether others were given the same quote
 	wordExpiry                  // what an expiry is over a whole hour
 	wordTTL                     // how many hours are left of a put's; a deletion's say when it was put
@@ -41,6 +44,34 @@ func (w *words) add(c wordClass, format string, args ...any) {
 		w[c] = map[string]int{}
 	}
 	w[c][fmt.Sprintf(format, args...)]++
+}
+
+// same draws a word about each of two mailboxes and compares them. Openings are
+// few, and a distance would tell their number.
+func (w *words) same(o *words, c wordClass, a, b int32) float64 {
+	x, y := w.draw(c, a), o.draw(c, b)
+	if x == "" || x != y {
+		return 0
+	}
+	return 1
+}
+
+// draw takes one that was said, always the same of one mailbox.
+func (w *words) draw(c wordClass, box int32) string {
+	total := 0
+	for _, n := range w[c] {
+		total += n
+	}
+	if total == 0 {
+		return ""
+	}
+	k := rand.New(rand.NewPCG(uint64(box), uint64(c))).IntN(total)
+	for _, word := range slices.Sorted(maps.Keys(w[c])) {
+		if k -= w[c][word]; k < 0 {
+			return word
+		}
+	}
+	return ""
 }
 
 // distance compares what is said about two mailboxes in standard deviations of
