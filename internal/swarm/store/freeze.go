@@ -15,6 +15,12 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
+// What the engine calls its files.
+const (
+	logExt   = ".log"
+	tableExt = ".sst"
+)
+
 // freezeFS turns the first failure to write into a crash: from then on nothing
 // reaches the disk any more, and the engine, which would panic or exit on some
 // of these failures, is told that all went well. What lies on disk is what a
@@ -73,7 +79,11 @@ func (f *freezeFS) create(open func() (vfs.File, error)) (vfs.File, error) {
 }
 
 func (f *freezeFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return f.create(func() (vfs.File, error) { return f.FS.Create(name, c) })
+	file, err := f.create(func() (vfs.File, error) { return f.FS.Create(name, c) })
+	if frozen, ok := file.(*freezeFile); ok && path.Ext(name) == tableExt {
+		return &tableFile{freezeFile: *frozen}, err
+	}
+	return file, err
 }
 
 func (f *freezeFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
@@ -109,7 +119,7 @@ func (f *freezeFS) Remove(name string) error {
 		return nil
 	}
 	err := f.FS.Remove(name)
-	if ext := path.Ext(name); ext != ".log" && ext != ".sst" {
+	if ext := path.Ext(name); ext != logExt && ext != tableExt {
 		return err
 	}
 	f.mu.Lock()

@@ -130,7 +130,7 @@ func (s *Store) logs() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: list files: %w", err)
 	}
-	return slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, ".log") }), nil
+	return slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, logExt) }), nil
 }
 
 // awaitRemoval waits until the engine has removed the tables that it no longer
