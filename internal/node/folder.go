@@ -32,11 +32,11 @@ type folder struct {
 // open reads all that the folder has, and returns a source that begins with the
 // newest.
 func (f *folder) open(now func() time.Time) (*directory.Live, error) {
-	given, err := f.read(networkFile)
-	if err != nil {
+	if err := f.note(); err != nil { // first: what is put there meanwhile is another
 		return nil, err
 	}
-	if err := f.note(); err != nil {
+	given, err := f.read(networkFile)
+	if err != nil {
 		return nil, err
 	}
 	all := []*directory.Network{given}
@@ -158,10 +158,47 @@ func (f *folder) store(n *directory.Network) error {
 	if given, err := f.read(networkFile); err == nil && given.Document.Serial >= n.Document.Serial {
 		return nil
 	}
-	if err := ReplaceFile(filepath.Join(f.dir, networkFile), b); err != nil {
+	next, err := writeBeside(filepath.Join(f.dir, networkFile), b)
+	if err != nil {
 		return err
 	}
-	return f.note()
+	return f.place(next, n.Document.Serial)
+}
+
+// place makes a written file network.json, unless that has a newer directory by
+// now: its operator may have put one there since it was looked at. So the two
+// change places, and what was found goes back if it is the newer one. Where files
+// cannot change places, the last look is all there is.
+func (f *folder) place(next string, serial uint64) error {
+	path := filepath.Join(f.dir, networkFile)
+	ours, err := os.Stat(next)
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	mine := true
+	for {
+		if err := exchange(next, path); err != nil {
+			if err := os.Rename(next, path); err != nil {
+				return fmt.Errorf("node: %w", errors.Join(err, os.Remove(next)))
+			}
+			break
+		}
+		found, err := f.read(filepath.Base(next))
+		if err == nil && found.Document.Serial > serial {
+			serial, mine = found.Document.Serial, false
+			continue
+		}
+		if err := os.Remove(next); err != nil {
+			return fmt.Errorf("node: %w", err)
+		}
+		break
+	}
+	if mine {
+		f.mu.Lock()
+		f.seen = ours
+		f.mu.Unlock()
+	}
+	return syncDir(f.dir)
 }
 
 // keep stores the past directories of a source that the folder lacks, and
@@ -198,19 +235,27 @@ func (f *folder) keep(s directory.Source) error {
 
 // ReplaceFile writes a file in one step that a crash leaves done or undone.
 func ReplaceFile(path string, b []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	next, err := writeBeside(path, b)
 	if err != nil {
-		return fmt.Errorf("node: %w", err)
+		return err
 	}
-	_, err = tmp.Write(b)
-	err = errors.Join(err, tmp.Chmod(0o600), tmp.Sync(), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("node: %w", errors.Join(err, os.Remove(tmp.Name())))
+	if err := os.Rename(next, path); err != nil {
+		return fmt.Errorf("node: %w", errors.Join(err, os.Remove(next)))
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// writeBeside writes what is to take a file's place, under a name of its own.
+func writeBeside(path string, b []byte) (next string, err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return "", fmt.Errorf("node: %w", err)
+	}
+	_, err = tmp.Write(b)
+	if err = errors.Join(err, tmp.Chmod(0o600), tmp.Sync(), tmp.Close()); err != nil {
+		return "", fmt.Errorf("node: %w", errors.Join(err, os.Remove(tmp.Name())))
+	}
+	return tmp.Name(), nil
 }
 
 // syncDir makes a renaming last. Windows knows no such thing.

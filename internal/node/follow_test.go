@@ -293,6 +293,46 @@ func TestFolderKeepsWhatMatters(t *testing.T) {
 	}
 }
 
+// TestOperatorsNewerFileStays: a newer file that is put into the folder while the
+// node writes an older directory there is neither overwritten nor overlooked.
+func TestOperatorsNewerFileStays(t *testing.T) {
+	f := newFleet(t, 1)
+	folder := &folder{dir: f.dirs[0]}
+	if _, err := folder.open(time.Now); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(f.dirs[0], networkFile)
+	if err := exchange(path, path); err != nil {
+		t.Skip("files cannot change places here")
+	}
+	heard, given := f.change(directory.Change{}), f.change(directory.Change{})
+	next, err := writeBeside(path, f.encode(heard)) // as store does, once it has looked
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.give(f.dirs[0], given)
+	if err := folder.place(next, heard.Document.Serial); err != nil {
+		t.Fatal(err)
+	}
+	if got := storedSerial(t, f.dirs[0]); got != given.Document.Serial {
+		t.Errorf("network.json has serial %d, and the operator put %d there", got, given.Document.Serial)
+	}
+	if n, err := folder.changed(); err != nil || n == nil || n.Document.Serial != given.Document.Serial {
+		t.Errorf("the operator's file is overlooked: %v, %v", n, err)
+	}
+	// One that nobody put there is placed, and is no news to the node itself.
+	last := f.change(directory.Change{})
+	if err := folder.store(last); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := folder.changed(); err != nil || n != nil || storedSerial(t, f.dirs[0]) != last.Document.Serial {
+		t.Errorf("the node's own file: %v, %v", n, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(f.dirs[0], ".*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
 // TestAnswerIsTakenInOrder ends a node, as a crash would, after each document of
 // an answer: it has all that came before the newest that it has.
 func TestAnswerIsTakenInOrder(t *testing.T) {
