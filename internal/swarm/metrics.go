@@ -65,7 +65,7 @@ func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
 		gauge("members", "Other members of this member's swarm.", func() float64 { return float64(len(s.view().peers)) }),
 		gauge("members_away", "Other members without a connection.", func() float64 { return float64(s.away()) }),
 		gauge("members_reconciled", "Other members compared with since the start.", func() float64 { return float64(s.reconciled()) }),
-		gauge("moving_sources", "Nodes from which mailboxes are yet to be got.", func() float64 { return float64(s.Moving().Ungot) }),
+		gauge("moving_sources", "Nodes from which mailboxes are yet to be got, and that can be reached or are needed.", func() float64 { return float64(s.Moving().Ungot) }),
 		gauge("moving_mailboxes", "Mailboxes that are yet to be handed over.", func() float64 { return float64(s.Moving().Mailboxes) }),
 		gauge("moving_bytes", "Bytes of mailboxes that are yet to be handed over.", func() float64 { return float64(s.Moving().Bytes) }),
 		gauge("moving_counted", "1 once it is known what is yet to be handed over.", func() float64 { return oneIf(s.Moving().Counted) }),

@@ -33,7 +33,8 @@ type Moving struct {
 	Whole bool
 	// Lacking: the store lost something, which did not come back yet.
 	Lacking bool
-	// Ungot counts the nodes that kept such addresses and were not asked yet.
+	// Ungot counts the nodes that kept such addresses and were not asked yet, but
+	// not those that cannot be reached once this node is whole without them.
 	Ungot int
 	// Mailboxes and Bytes lie here for others, who have not got them all yet.
 	// They are known once Counted is set.
@@ -56,6 +57,7 @@ type moves struct {
 	got     known
 	gone    map[identity.NodeID]bool // had dropped what is this node's when asked
 	told    map[identity.NodeID]bool // that this node needs nothing of theirs any more
+	away    map[identity.NodeID]bool // could not be reached when last asked
 	whole   []uint64                 // serials under which this node was whole
 	floor   uint64                   // the first serial since which nothing was dropped here
 	lost    bool                     // the store lost something that did not come back yet
@@ -96,7 +98,7 @@ func (m *moves) begin(ctx context.Context, v *view) error {
 	}
 	m.view, m.adopted, m.lineage = v, now, v.lineage(m.s.self)
 	m.got, m.whole, m.lost, m.counted = make(known), nil, false, false
-	m.gone, m.told = make(map[identity.NodeID]bool), make(map[identity.NodeID]bool)
+	m.gone, m.told, m.away = make(map[identity.NodeID]bool), make(map[identity.NodeID]bool), make(map[identity.NodeID]bool)
 	for _, x := range marks {
 		m.lost = m.lost || x.Fact == store.FactSalvaged
 		if x.Fact == factDropped && x.Serial != serial {
@@ -263,7 +265,11 @@ func (s *Swarm) Moving() Moving {
 		Serial: m.view.dir.Serial(), Member: m.view.member, Whole: !m.lostLocked() && slices.Contains(m.whole, m.view.dir.Serial()), Lacking: m.lostLocked(),
 		Mailboxes: m.left.Mailboxes, Bytes: m.left.Bytes, Counted: m.counted,
 	}
-	x.Ungot = len(m.ungotLocked()) + len(m.untoldLocked())
+	for _, id := range append(m.ungotLocked(), m.untoldLocked()...) {
+		if !x.Whole || !m.away[id] {
+			x.Ungot++
+		}
+	}
 	return x
 }
 
@@ -354,6 +360,7 @@ func (m *moves) getAll(ctx context.Context, v *view) (left bool, err error) {
 			continue // the directory changed again
 		}
 		e := m.get(ctx, v, p)
+		m.noteAway(p.id, errors.Is(e, errPeerAway))
 		if errors.Is(e, errDropped) {
 			m.noteGone(v, p.id) // under this directory it never has it again
 			continue
@@ -380,6 +387,7 @@ func (m *moves) tellAll(ctx context.Context, v *view) (left bool, err error) {
 			continue // the directory changed again
 		}
 		_, e := p.askMove(ctx, moveQuery{serial: v.dir.Serial(), done: true})
+		m.noteAway(id, errors.Is(e, errPeerAway))
 		if e != nil && !errors.Is(e, errDropped) {
 			left, err = true, errors.Join(err, e)
 			continue
@@ -391,6 +399,14 @@ func (m *moves) tellAll(ctx context.Context, v *view) (left bool, err error) {
 		m.mu.Unlock()
 	}
 	return left, err
+}
+
+// noteAway notes whether a node could be reached. One that left and was switched
+// off too early is asked on, in vain, and nobody needs to wait for it.
+func (m *moves) noteAway(id identity.NodeID, away bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.away[id] = away
 }
 
 // noteGone notes that a node has handed over what is this one's and dropped it:

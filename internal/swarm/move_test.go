@@ -557,6 +557,45 @@ func TestSubscribersAreSentOn(t *testing.T) {
 	}
 }
 
+// TestLeaverSwitchedOffTooEarly: the others are whole without it, and say that
+// nothing is left to be got; were it needed, they would say so.
+func TestLeaverSwitchedOffTooEarly(t *testing.T) {
+	w := newWorld(t, 5)
+	letters := w.fill(2, 2)
+	fresh, entry := w.recruit(0)
+	w.change(func(doc *directory.Document) {
+		without(w.nodes[4])(doc)
+		doc.Nodes = append(doc.Nodes, entry)
+	})
+	w.nodes[4].stop()
+	w.nodes[3].stop()
+	w.nodes[2].stop()
+	w.tell(w.nodes[0], w.nodes[1])
+	fresh.join()
+	eventually(t, "the parts of two to be got", func() bool { return fresh.gotFrom(w.nodes[0], w.nodes[1]) })
+	if m := fresh.swarm.Moving(); m.Whole || m.Ungot != 3 {
+		t.Errorf("with two of five past keepers: %+v", m)
+	}
+	for _, n := range w.nodes[2:4] {
+		n.live = w.source()
+		n.start()
+	}
+	for _, n := range append(w.nodes[:4:4], fresh) {
+		eventually(t, "nothing to be left", func() bool { m := n.swarm.Moving(); return m.Whole && m.Ungot == 0 })
+	}
+	for _, l := range letters {
+		eventually(t, "the letters", func() bool { return fresh.has(l.b, l.d) })
+	}
+	// It comes back, and hands over.
+	w.nodes[4].live = w.source()
+	w.nodes[4].start()
+	for _, n := range append(w.nodes[:4:4], fresh) {
+		n := n.swarm.moves
+		signal(n.kick)
+	}
+	w.arrive(letters)
+}
+
 // TestSpoiltListsAreLeftOut: one keeper lists what it does not hand out, and
 // answers gets with nothing that makes sense. The others are enough.
 func TestSpoiltListsAreLeftOut(t *testing.T) {
