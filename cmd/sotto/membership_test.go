@@ -192,26 +192,6 @@ func (n *changing) await(lacks func() string) {
 	awaitNothing(n.t, lacks)
 }
 
-// awaitNothing waits until nothing is lacking any more.
-func awaitNothing(t *testing.T, lacks func() string) {
-	t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	timeout := time.NewTimer(testWait)
-	defer timeout.Stop()
-	for {
-		missing := lacks()
-		if missing == "" {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-timeout.C:
-			t.Fatal(missing)
-		}
-	}
-}
-
 // awaitSerial waits until the account uses a directory that is as new.
 func (p *person) awaitSerial(serial uint64) {
 	p.t.Helper()

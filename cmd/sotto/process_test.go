@@ -226,3 +226,23 @@ func (p *person) expect(want []string) {
 		awaitEvent(p.t, come, func(e client.Event) bool { return isIncoming(e) || e.Type == client.EventMissed })
 	}
 }
+
+// awaitNothing waits until nothing is lacking any more.
+func awaitNothing(t *testing.T, lacks func() string) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	timeout := time.NewTimer(testWait)
+	defer timeout.Stop()
+	for {
+		missing := lacks()
+		if missing == "" {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-timeout.C:
+			t.Fatal(missing)
+		}
+	}
+}

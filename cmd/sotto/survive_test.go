@@ -218,25 +218,17 @@ func busiestSwarm(t *testing.T, l *testnet.Layout, do func()) []int {
 // awaitEqual waits until all members hold as many envelopes as one another.
 func awaitEqual(t *testing.T, l *testnet.Layout, members []int) {
 	t.Helper()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	timeout := time.NewTimer(testWait)
-	defer timeout.Stop()
-	for {
+	awaitNothing(t, func() string {
 		counts := make(map[float64][]int)
 		for _, i := range members {
 			n := metric(t, l, i, "sotto_swarm_envelopes")
 			counts[n] = append(counts[n], i)
 		}
-		if len(counts) == 1 {
-			return
+		if len(counts) > 1 {
+			return fmt.Sprintf("the members did not become equal; envelopes: %v", counts)
 		}
-		select {
-		case <-tick.C:
-		case <-timeout.C:
-			t.Fatalf("the members did not become equal; envelopes: %v", counts)
-		}
-	}
+		return ""
+	})
 }
 
 func setMetrics(l *testnet.Layout, i int, address string) {

@@ -48,46 +48,82 @@ func startMembers(dir string) (*members, error) {
 }
 
 func (m *members) start(dir string) error {
-	conns, port, err := listenLoopback(swarmSize * swarms)
+	l, err := layOut(swarmSize * swarms)
 	if err != nil {
 		return err
 	}
-	defer func() { // those that nobody took
-		for _, c := range conns {
-			if c != nil {
-				_ = c.Close()
-			}
-		}
-	}()
-	network, local, err := directory.Local(directory.LocalConfig{
-		Nodes: swarmSize * swarms, Swarm: swarmSize, Port: uint16(port), Created: time.Now(), Rand: rand.Reader,
-	})
-	if err != nil {
-		return err
-	}
-	if m.dir, err = network.Directory(); err != nil {
-		return err
-	}
-	signed, err := network.Encode()
-	if err != nil {
-		return err
-	}
-	m.swarm = local[0].Node.Swarm
-	for i, l := range local {
-		pc := conns[i]
+	defer l.close()
+	m.dir, m.swarm = l.dir, l.nodes[0].Node.Swarm
+	for i, n := range l.nodes {
 		switch {
-		case l.Node.Swarm == m.swarm:
-			conns[i] = nil
-			err = m.startNode(filepath.Join(dir, fmt.Sprintf("node-%d", i+1)), l, signed, pc)
+		case n.Node.Swarm == m.swarm:
+			err = m.startNode(filepath.Join(dir, fmt.Sprintf("node-%d", i+1)), n, l.signed, l.take(i))
 		case m.exit == nil:
-			conns[i] = nil
-			m.exit, err = link.NewEndpoint(pc, link.Config{Identity: l.Identity, Directory: directory.Fixed(m.dir)})
+			m.exit, err = l.exit(i)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// layout is a local network with a socket for each node, of which none runs yet.
+type layout struct {
+	network *directory.Network
+	signed  []byte
+	dir     *directory.Directory
+	nodes   []directory.LocalNode
+	conns   []net.PacketConn // nil: somebody took it
+}
+
+func layOut(nodes int) (_ *layout, err error) {
+	l := new(layout)
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	var port int
+	if l.conns, port, err = listenLoopback(nodes); err != nil {
+		return nil, err
+	}
+	l.network, l.nodes, err = directory.Local(directory.LocalConfig{
+		Nodes: nodes, Swarm: swarmSize, Port: uint16(port), Created: time.Now(), Rand: rand.Reader,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if l.dir, err = l.network.Directory(); err != nil {
+		return nil, err
+	}
+	l.signed, err = l.network.Encode()
+	return l, err
+}
+
+// take gives away a node's socket.
+func (l *layout) take(i int) net.PacketConn {
+	pc := l.conns[i]
+	l.conns[i] = nil
+	return pc
+}
+
+// exit plays a node that is nothing but an exit.
+func (l *layout) exit(i int) (*link.Endpoint, error) {
+	e, err := link.NewEndpoint(l.conns[i], link.Config{Identity: l.nodes[i].Identity, Directory: directory.Fixed(l.dir)})
+	if err == nil {
+		l.take(i)
+	}
+	return e, err
+}
+
+// close closes the sockets that nobody took.
+func (l *layout) close() {
+	for _, c := range l.conns {
+		if c != nil {
+			_ = c.Close()
+		}
+	}
 }
 
 func (m *members) startNode(dir string, l directory.LocalNode, network []byte, pc net.PacketConn) error {

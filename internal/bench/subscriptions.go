@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -13,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"sotto/internal/directory"
 	"sotto/internal/identity"
 	"sotto/internal/link"
 	"sotto/internal/mailbox"
@@ -100,62 +98,34 @@ func startSubscribed(ctx context.Context, dir, program string) (*subscribed, err
 }
 
 func (s *subscribed) start(ctx context.Context, dir, program string) error {
-	conns, port, err := listenLoopback(swarmSize + subscriptionExits)
+	l, err := layOut(swarmSize + subscriptionExits)
 	if err != nil {
 		return err
 	}
-	defer func() { // those that nobody took
-		for _, c := range conns {
-			if c != nil {
-				_ = c.Close()
-			}
-		}
-	}()
-	network, local, err := directory.Local(directory.LocalConfig{
-		Nodes: len(conns), Swarm: swarmSize, Port: uint16(port), Created: time.Now(), Rand: rand.Reader,
-	})
-	if err != nil {
+	defer l.close()
+	first := l.nodes[0]
+	s.dir, s.swarm, s.ids = l.dir, first.Node.Swarm, append(s.ids, first.Node.ID)
+	if err := l.take(0).Close(); err != nil { // the process listens there
 		return err
 	}
-	if s.dir, err = network.Directory(); err != nil {
+	one := &testnet.Layout{Dir: dir, Network: l.network, Nodes: []testnet.Entry{{Node: first.Node, Dir: filepath.Join(dir, "node")}}}
+	if err := node.WriteDir(one.Nodes[0].Dir, node.Keys{Identity: first.Identity, Onion: first.Onion}, l.signed); err != nil {
 		return err
 	}
-	signed, err := network.Encode()
-	if err != nil {
+	if s.process, err = testnet.Up(ctx, one, program); err != nil {
 		return err
 	}
-	first := local[0]
-	s.swarm, s.ids = first.Node.Swarm, append(s.ids, first.Node.ID)
-	if err := conns[0].Close(); err != nil {
-		return err
-	}
-	conns[0] = nil
-	layout := &testnet.Layout{Dir: dir, Network: network, Nodes: []testnet.Entry{{Node: first.Node, Dir: filepath.Join(dir, "node")}}}
-	if err := node.WriteDir(layout.Nodes[0].Dir, node.Keys{Identity: first.Identity, Onion: first.Onion}, signed); err != nil {
-		return err
-	}
-	if s.process, err = testnet.Up(ctx, layout, program); err != nil {
-		return err
-	}
-	s.pid = network.Processes[first.Node.ID].PID
-	for i, l := range local {
-		if l.Node.Swarm == s.swarm {
+	s.pid = l.network.Processes[first.Node.ID].PID
+	for i, n := range l.nodes {
+		if n.Node.Swarm == s.swarm {
 			continue
 		}
-		if err := s.addExit(l, &conns[i]); err != nil {
+		e, err := l.exit(i)
+		if err != nil {
 			return err
 		}
+		s.exits = append(s.exits, e)
 	}
-	return nil
-}
-
-func (s *subscribed) addExit(l directory.LocalNode, pc *net.PacketConn) error {
-	e, err := link.NewEndpoint(*pc, link.Config{Identity: l.Identity, Directory: directory.Fixed(s.dir)})
-	if err != nil {
-		return err
-	}
-	*pc = nil
-	s.exits = append(s.exits, e)
 	return nil
 }
 
