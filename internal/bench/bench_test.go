@@ -75,7 +75,7 @@ func TestStore(t *testing.T) {
 	want := map[string]string{
 		"put_rate": "1/s", "put_p50_half_rate": "ms", "put_p99_half_rate": "ms",
 		"push_p50": "ms", "push_p99": "ms", "fetch_rate": "1/s",
-		"overload_goodput_ratio": "ratio", "overload_put_p99": "ms",
+		"overload_goodput_ratio": "ratio", "overload_stored_ratio": "ratio", "overload_put_p99": "ms",
 	}
 	if runtime.GOOS == "linux" { // where a socket can be made deaf
 		want["put_p95_quarter_rate"], want["put_p95_two_stopped_ratio"], want["put_p95_two_down_ratio"] = "ms", "ratio", "ratio"

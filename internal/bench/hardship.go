@@ -10,30 +10,31 @@ import (
 	"golang.org/x/net/ipv4"
 )
 
-// overloadFactor is how many times as many puts are given as were answered.
+// overloadFactor is how many times as many puts are made ready as were answered.
 const overloadFactor = 3
 
-// overload measures how many puts a second are stored when many more come than
-// can be, and how long those take.
+// overload measures how many puts a second are stored for a crowd of clients,
+// each of which gives the next one as soon as it has its answer, and how long
+// those take. Nobody waits for another's stream: clients have one each.
 func (s *storeRun) overload(ctx context.Context) error {
-	rate := overloadFactor * s.rate
-	s.Note("giving puts at %d times that rate", overloadFactor)
+	s.Note("giving puts from %d clients at once", s.crowd)
 	streams, err := s.m.dialMany(ctx, 0, s.crowd)
 	if err != nil {
 		return err
 	}
 	defer closeAll(streams)
-	all, err := prepare(ctx, streams[:1], s.boxes, int(rate*s.paced.Seconds())+1)
+	all, err := prepare(ctx, streams[:1], s.boxes, int(overloadFactor*s.rate*s.paced.Seconds())+1)
 	if err != nil {
 		return err
 	}
-	took := paced(streams, all, rate)
-	stored, err := outcome(all)
+	given, took := together(streams, all, s.paced)
+	stored, err := outcome(given)
 	if err != nil {
 		return err
 	}
 	return s.emit(
 		Figure{Bench: "store", Name: "overload_goodput_ratio", Value: perSecond(len(stored), took) / s.rate, Unit: "ratio"},
+		Figure{Bench: "store", Name: "overload_stored_ratio", Value: float64(len(stored)) / float64(len(given)), Unit: "ratio"},
 		Figure{Bench: "store", Name: "overload_put_p99", Value: milliseconds(percentile(latencies(stored), 99)), Unit: "ms"},
 	)
 }

@@ -34,7 +34,7 @@ type storeSizes struct {
 	paced   time.Duration // of each run at a given rate
 	readers int
 	fetch   time.Duration
-	crowd   int // streams on which more puts come than can be stored
+	crowd   int // clients that give puts at once
 
 	subscribers int
 	pushRate    float64
