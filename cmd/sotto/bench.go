@@ -35,7 +35,7 @@ func newBench(o *options) *cobra.Command {
 			return o.bench(cmd.Context(), b, subscriptions)
 		},
 	}
-	cmd.Flags().IntVar(&subscriptions, "subscriptions", 0, "idle subscriptions that store sets up (default: as many as take less than a minute)")
+	cmd.Flags().IntVar(&subscriptions, "subscriptions", 0, "idle subscriptions that store sets up (default: as many as take less than a minute); with it, what they cost clients and exits is weighed, too")
 	return cmd
 }
 

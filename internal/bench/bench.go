@@ -52,7 +52,7 @@ type Run struct {
 	// Note tells a person what is being done.
 	Note func(format string, a ...any)
 	// Subscriptions is how many the store's benchmark sets up; 0 is as many as
-	// take less than a minute.
+	// take less than a minute, and what they cost clients and exits is left out.
 	Subscriptions int
 }
 

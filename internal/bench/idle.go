@@ -41,11 +41,7 @@ func idle(ctx context.Context, r Run) (err error) {
 		r.Note("no figures: memory is read from /proc, which this system lacks")
 		return nil
 	}
-	program, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	layout, err := testnet.Prepare(filepath.Join(r.Dir, "network"), idleNodes, idleSwarm)
+	layout, program, err := idleNetwork(r, "network")
 	if err != nil {
 		return err
 	}
@@ -55,7 +51,11 @@ func idle(ctx context.Context, r Run) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, nodes.Close()) }()
-	daemon, err := startDaemon(ctx, program, layout.File(), filepath.Join(r.Dir, "profile"))
+	p, err := createProfile(ctx, program, layout.File(), filepath.Join(r.Dir, "profile"))
+	if err != nil {
+		return err
+	}
+	daemon, err := p.startDaemon(ctx)
 	if err != nil {
 		return err
 	}
@@ -67,6 +67,16 @@ func idle(ctx context.Context, r Run) (err error) {
 		return ctx.Err()
 	}
 	return weigh(r, layout, daemon)
+}
+
+// idleNetwork prepares a network of processes, which are this program.
+func idleNetwork(r Run, name string) (*testnet.Layout, string, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, "", err
+	}
+	layout, err := testnet.Prepare(filepath.Join(r.Dir, name), idleNodes, idleSwarm)
+	return layout, program, err
 }
 
 func weigh(r Run, layout *testnet.Layout, daemon *daemon) error {
@@ -110,18 +120,29 @@ type daemon struct {
 	done chan error
 }
 
-// startDaemon makes an account and serves it; it returns when it is unlocked.
-func startDaemon(ctx context.Context, program, network, profile string) (*daemon, error) {
+// profile is an account in a folder of its own.
+type profile struct{ program, dir, passphrase string }
+
+func createProfile(ctx context.Context, program, network, dir string) (*profile, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	env := append(os.Environ(), passphraseEnv+"="+rand.Text())
-	create := exec.CommandContext(ctx, program, "init", "--json", "--network", network, "--profile", profile)
-	create.Env = env
+	p := &profile{program: program, dir: dir, passphrase: rand.Text()}
+	create := exec.CommandContext(ctx, program, "init", "--json", "--network", network, "--profile", dir)
+	create.Env = p.env()
 	if out, err := create.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("bench: making an account: %w: %s", err, bytes.TrimSpace(out))
 	}
-	cmd := exec.Command(program, "daemon", "--json", "--profile", profile)
-	cmd.Env = env
+	return p, nil
+}
+
+func (p *profile) env() []string { return append(os.Environ(), passphraseEnv+"="+p.passphrase) }
+
+// startDaemon serves the account; it returns when it is unlocked.
+func (p *profile) startDaemon(ctx context.Context) (*daemon, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	cmd := exec.Command(p.program, "daemon", "--json", "--profile", p.dir)
+	cmd.Env = p.env()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err

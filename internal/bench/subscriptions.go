@@ -67,7 +67,11 @@ func subscriptions(ctx context.Context, r Run) (err error) {
 	if err != nil {
 		return err
 	}
-	return r.emit(weighed(count, before, after)...)
+	figures := weighed(count, before, after)
+	if err := r.emit(figures...); err != nil || r.Subscriptions == 0 {
+		return err
+	}
+	return subscribers(ctx, r, figures[0].Value)
 }
 
 // weighed makes figures: what one subscription costs, and what the node takes in
