@@ -185,7 +185,7 @@ func (w *world) group() {
 
 // storm plays the schedule while everybody sends, and mends everything after it.
 func (w *world) storm(ctx context.Context) error {
-	steps := Plan(w.cfg.Seed, w.cfg.Duration, w.swarms, len(w.accounts))
+	steps := Plan(w.cfg.Seed, w.cfg.Duration, w.swarms, w.joiners(), len(w.accounts))
 	w.note("%d faults in %v from now on, seed %d", len(steps), w.cfg.Duration, w.cfg.Seed)
 	talk, stop := context.WithTimeout(ctx, w.cfg.Duration)
 	defer stop()
@@ -349,6 +349,13 @@ func (w *world) puts() (out Puts) {
 // play is one step of the schedule. A fault ends also when ctx does.
 func (w *world) play(ctx context.Context, began time.Time, s Step) {
 	if !pause(ctx, time.Until(began.Add(s.At))) {
+		return
+	}
+	if s.Fault != KillClient && s.Fault != StopClient {
+		// What comes so late that it has not joined yet suffers nothing.
+		s.Targets = slices.DeleteFunc(slices.Clone(s.Targets), w.machines.absent)
+	}
+	if len(s.Targets) == 0 {
 		return
 	}
 	w.log.Info("begin", "fault", s.Fault, "targets", s.Targets, "for", s.For, "majority", s.Majority)

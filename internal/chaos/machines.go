@@ -56,6 +56,14 @@ func (m *machines) grow() (n int, err error) {
 	return len(m.all), nil
 }
 
+// absent reports whether node n has yet to join; while it does, it waits.
+func (m *machines) absent(n int) bool {
+	a := m.all[n-1]
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.absent
+}
+
 // shake changes what lies beneath node n.
 func (m *machines) shake(n int, change func(*faults.State)) error {
 	a := m.all[n-1]

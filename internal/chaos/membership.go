@@ -57,8 +57,7 @@ func (w *world) succeed(ctx context.Context) error {
 	leavers := w.leavers()
 	began := time.Now()
 	for i, s := range successions {
-		at := w.cfg.Duration * time.Duration(i+1) / time.Duration(len(successions)+1)
-		if !pause(ctx, time.Until(began.Add(at))) {
+		if !pause(ctx, time.Until(began.Add(w.when(i)))) {
 			return nil
 		}
 		var join, leave []int
@@ -69,6 +68,23 @@ func (w *world) succeed(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// when is at which time of a storm a succession begins.
+func (w *world) when(i int) time.Duration {
+	return w.cfg.Duration * time.Duration(i+1) / time.Duration(len(successions)+1)
+}
+
+// joiners are the spare nodes and when they join.
+func (w *world) joiners() (out []Joiner) {
+	left := w.spares
+	for i, s := range successions {
+		for range min(s.join, len(left)) {
+			out = append(out, Joiner{Node: left[0], At: w.when(i)})
+			left = left[1:]
+		}
+	}
+	return out
 }
 
 // leavers are all nodes that may leave, in the order in which they do: those

@@ -66,15 +66,22 @@ type planner struct {
 	out  []Step
 }
 
+// Joiner is a node that joins during a schedule.
+type Joiner struct {
+	Node int
+	At   time.Duration
+}
+
 // Plan draws the schedule of a seed, in the order of time, for swarms of the
-// given nodes.
-func Plan(seed uint64, d time.Duration, swarms [][]int, clients int) []Step {
+// given nodes, and for others that join.
+func Plan(seed uint64, d time.Duration, swarms [][]int, joiners []Joiner, clients int) []Step {
 	p := &planner{rand: rand.New(rand.NewPCG(seed, 0)), end: d}
 	for _, members := range swarms {
 		p.swarm(members)
 	}
 	p.clocks(swarms)
 	p.clients(clients)
+	p.joiners(joiners, slices.Concat(swarms...))
 	slices.SortStableFunc(p.out, func(a, b Step) int { return cmp.Compare(a.At, b.At) })
 	return p.out
 }
@@ -106,7 +113,7 @@ func (p *planner) swarm(members []int) {
 		if lanes[i] >= p.end {
 			return
 		}
-		s := p.fault(lanes[i], members, busy)
+		s := p.fault(lanes[i], members, members, busy)
 		if m, hit := overlap(s, majorities); hit {
 			lanes[i] = m.At + m.For + p.between(pauseMin, pauseMax)
 			continue
@@ -118,10 +125,12 @@ func (p *planner) swarm(members []int) {
 	}
 }
 
-func (p *planner) fault(at time.Duration, members []int, busy map[int]time.Duration) Step {
+// fault draws one for a node of some that has none; what parts it from others
+// parts it from half of the members.
+func (p *planner) fault(at time.Duration, nodes, members []int, busy map[int]time.Duration) Step {
 	s := Step{At: at, For: p.between(faultMin, faultMax), Fault: p.kind()}
 	var free []int
-	for _, m := range members {
+	for _, m := range nodes {
 		if busy[m] <= at {
 			free = append(free, m)
 		}
@@ -141,6 +150,33 @@ func (p *planner) fault(at time.Duration, members []int, busy map[int]time.Durat
 		s.Others = others[:(len(others)+1)/2]
 	}
 	return s
+}
+
+// joiners draws the faults of nodes that join, one at a time, from the moment on
+// when the first is there: what it is to keep is then on its way. Into which swarm
+// each comes is not known yet.
+func (p *planner) joiners(joiners []Joiner, others []int) {
+	if len(joiners) == 0 {
+		return
+	}
+	busy, had := make(map[int]time.Duration), make(map[int]int) // nobody is busy: there is one fault at a time
+	at := slices.MinFunc(joiners, func(a, b Joiner) int { return cmp.Compare(a.At, b.At) }).At + p.between(0, pauseMin)
+	for at < p.end {
+		var next []int // who had the fewest of those that are there
+		for _, j := range joiners {
+			switch {
+			case j.At > at || len(next) > 0 && had[j.Node] > had[next[0]]:
+			case len(next) > 0 && had[j.Node] == had[next[0]]:
+				next = append(next, j.Node)
+			default:
+				next = []int{j.Node}
+			}
+		}
+		s := p.fault(at, next, others, busy)
+		p.add(s)
+		had[s.Targets[0]]++
+		at += s.For + p.between(pauseMin, pauseMax)
+	}
 }
 
 // kind draws a fault of a member other than a wrong clock, which takes nobody

@@ -7,14 +7,17 @@ import (
 	"time"
 )
 
-var testSwarms = [][]int{{1, 3, 5, 7, 9}, {2, 4, 6, 8, 10}}
+var (
+	testSwarms  = [][]int{{1, 3, 5, 7, 9}, {2, 4, 6, 8, 10}}
+	testJoiners = []Joiner{{11, 30 * time.Second}, {12, 50 * time.Second}, {13, 50 * time.Second}}
+)
 
 func TestPlanFollowsFromItsSeed(t *testing.T) {
-	a, b := Plan(7, time.Hour, testSwarms, 4), Plan(7, time.Hour, testSwarms, 4)
+	a, b := Plan(7, time.Hour, testSwarms, testJoiners, 4), Plan(7, time.Hour, testSwarms, testJoiners, 4)
 	if !reflect.DeepEqual(a, b) {
 		t.Error("one seed gives two schedules")
 	}
-	if reflect.DeepEqual(a, Plan(8, time.Hour, testSwarms, 4)) {
+	if reflect.DeepEqual(a, Plan(8, time.Hour, testSwarms, testJoiners, 4)) {
 		t.Error("two seeds give one schedule")
 	}
 }
@@ -25,7 +28,7 @@ func TestPlanFollowsFromItsSeed(t *testing.T) {
 func TestPlanIsBearable(t *testing.T) {
 	for seed := range uint64(50) {
 		const d = 2 * time.Minute
-		steps := Plan(seed, d, testSwarms, 4)
+		steps := Plan(seed, d, testSwarms, testJoiners, 4)
 		seen := make(map[Fault]int)
 		for _, s := range steps {
 			seen[s.Fault]++
@@ -41,6 +44,20 @@ func TestPlanIsBearable(t *testing.T) {
 					t.Fatalf("seed %d: %+v and %+v at a time", seed, o, s)
 				}
 			}
+		}
+		suffered := make(map[int]bool)
+		for _, s := range steps {
+			for _, j := range testJoiners {
+				if slices.Contains(s.Targets, j.Node) && ofNode(s.Fault) {
+					suffered[j.Node] = true
+					if s.At < j.At {
+						t.Errorf("seed %d: %+v befalls a node before it joins", seed, s)
+					}
+				}
+			}
+		}
+		if len(suffered) != len(testJoiners) {
+			t.Errorf("seed %d: of the nodes that join only %v have faults", seed, suffered)
 		}
 		for _, f := range Faults {
 			if seen[f] == 0 {
