@@ -115,11 +115,6 @@ func (w *world) run(ctx context.Context, log io.Writer) (_ *Report, err error) {
 		endAll(w.accounts)
 		err = errors.Join(err, w.exits.Close())
 	}()
-	if !w.cfg.Brief {
-		if err := w.spare(); err != nil {
-			return nil, err
-		}
-	}
 	r := &Report{Seed: w.cfg.Seed, Nodes: w.cfg.Nodes, Swarms: len(w.swarms), Accounts: len(w.accounts), Seconds: w.cfg.Duration.Seconds()}
 	if !w.cfg.Brief {
 		w.note("putting while some members of a swarm are away")
@@ -128,6 +123,17 @@ func (w *world) run(ctx context.Context, log io.Writer) (_ *Report, err error) {
 			return nil, err
 		}
 		r.Quorum = &q
+		w.note("putting and fetching while a node joins and gets what it is to keep")
+		carried, err := w.carry(ctx)
+		if err != nil {
+			return nil, err
+		}
+		r.Carried = &carried
+	}
+	if !w.cfg.Brief {
+		if err := w.spare(); err != nil {
+			return nil, err
+		}
 	}
 	if err := w.storm(ctx); err != nil {
 		return nil, err

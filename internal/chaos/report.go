@@ -21,6 +21,7 @@ type Report struct {
 	Inboxes      *Inboxes `json:"inboxes,omitempty"`
 	Changes      *Changes `json:"changes,omitempty"`
 	Quorum       *Quorum  `json:"quorum,omitempty"`
+	Carried      *Carried `json:"carried,omitempty"`
 	Expiry       *Expiry  `json:"expiry,omitempty"`
 	Problems     []string `json:"problems,omitempty"`
 }
@@ -84,6 +85,10 @@ func (r *Report) String() string {
 	if q := r.Quorum; q != nil {
 		line("put p95", "%.1f ms; with %d of %d members killed %.1f ms (× %.2f), stopped %.1f ms (× %.2f)",
 			q.Healthy, q.Away, q.Members, q.Killed, q.KilledRatio, q.Stopped, q.StoppedRatio)
+	}
+	if c := r.Carried; c != nil {
+		line("moving", "%d envelopes got by a node in %.1f s; %d requests meanwhile, p95 of puts %.1f ms (× %.2f), of fetches %.1f ms (× %.2f)",
+			c.Envelopes, c.Seconds, c.Requests, c.Put, c.PutRatio, c.Fetch, c.FetchRatio)
 	}
 	if e := r.Expiry; e != nil {
 		line("files", "%d copies found alive (missing = %d); %d deleted and %d expired, left = %d after %.0f s",
