@@ -87,6 +87,17 @@ func TestStatusOfOneThatLeft(t *testing.T) {
 	}
 }
 
+// TestStatusOfOneThatLacks: a store that is not the one which was here last is
+// said to its operator.
+func TestStatusOfOneThatLacks(t *testing.T) {
+	st := Status{Refused: map[string]uint64{}, Other: map[string]float64{}}
+	st.read("sotto_swarm_store_lacking 1\nsotto_directory_listed 1\n")
+	st.judge(true)
+	if st.State != "serving" || len(st.Advice) != 1 || !strings.Contains(st.Advice[0], "not the one that was here last") {
+		t.Errorf("%s: %q", st.State, st.Advice)
+	}
+}
+
 // TestMetricsNameNobody: labels come from a list, and no value of one could be
 // an address, a key or a host.
 func TestMetricsNameNobody(t *testing.T) {
