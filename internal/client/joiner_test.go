@@ -39,7 +39,7 @@ func init() {
 	flag.StringVar(&joinDelays, "joiner.delays", "false,true", "with delays, without")
 	flag.StringVar(&joinSave, "joiner.save", "", "keep the worlds in this directory")
 	flag.StringVar(&joinLoad, "joiner.load", "", "take the worlds from this directory, where they were kept")
-	flag.IntVar(&joinViews, "joiner.views", 30, "pairs of nodes of each role")
+	flag.IntVar(&joinViews, "joiner.views", 30, "pairs of nodes of each role; the more swarms, the less each pair sees")
 	flag.DurationVar(&joinScaled.tick, "joiner.tick", 5*time.Minute, "how often clients look at periods")
 }
 
