@@ -41,6 +41,8 @@ func (s *storeRun) overload(ctx context.Context) error {
 
 // absence measures puts at a quarter of the rate while all members are there,
 // while two are deaf, as a stopped process is, and while two have ended.
+// The first of these is the measure of the others, and comes when the engines
+// may still have tables to merge.
 func (s *storeRun) absence(ctx context.Context) error {
 	s.Note("giving puts at a quarter of that rate, with all members, with two that are deaf, and without these")
 	healthy, err := s.p95(ctx)
