@@ -101,9 +101,7 @@ func (m *moves) run(ctx context.Context) {
 		}
 		var again <-chan time.Time
 		if left || err != nil {
-			t := time.NewTimer(m.s.jitter(wait))
-			defer t.Stop()
-			again, wait = t.C, min(2*wait, moveRetryMax)
+			again, wait = time.After(m.s.jitter(wait)), min(2*wait, moveRetryMax)
 		}
 		select {
 		case <-m.kick:

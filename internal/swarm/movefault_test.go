@@ -139,6 +139,42 @@ func TestHandedMarkOutlivesABegin(t *testing.T) {
 	}
 }
 
+// TestDoneIsTakenOnce: a keeper that says again and again that it is done makes
+// nobody write or look through the mailboxes.
+func TestDoneIsTakenOnce(t *testing.T) {
+	w := newWorld(t, 5)
+	n, keeper := w.nodes[0], w.nodes[1].id
+	n.stop()
+	n.make() // and nothing runs
+	defer n.run()
+	m := n.swarm.moves
+	if err := m.begin(t.Context(), n.swarm.view()); err != nil {
+		t.Fatal(err)
+	}
+	m.sections(n.swarm.view().dir)
+	ps := &peerStream{s: n.swarm, p: &peer{id: keeper}}
+	kicked := func() bool {
+		select {
+		case <-m.kick:
+			return true
+		default:
+			return false
+		}
+	}
+	kicked()
+	for i, want := range []bool{true, false, false} {
+		if _, err := ps.serveMove(t.Context(), moveQuery{serial: 0, done: true}.encode()); err != nil {
+			t.Fatal(err)
+		}
+		if kicked() != want {
+			t.Errorf("said for the %d. time: kicked %v", i+1, !want)
+		}
+	}
+	if !m.hasHanded(0, keeper) || m.hasHanded(1, keeper) {
+		t.Error("it is not known for which directory it was said")
+	}
+}
+
 // mustSendUnder puts without a look at the world's newest directory.
 func (c *client) mustSendUnder(b *box) mailbox.Digest {
 	c.t.Helper()

@@ -41,14 +41,22 @@ func (ps *peerStream) serveMove(ctx context.Context, body []byte) ([]byte, error
 		return nil, mailbox.ErrBusy // what it would compare is of another directory
 	}
 	state, err := m.handing(v, q.serial, asker.Swarm)
-	if err != nil || state.gone || !q.done {
-		return state.append(nil), err
+	if err != nil || state.gone || !q.done || m.hasHanded(q.serial, asker.ID) {
+		return state.append(nil), err // to say it again changes nothing
 	}
 	if err := m.noteHanded(ctx, q.serial, asker.ID); err != nil {
 		return nil, storeError(err)
 	}
 	signal(m.kick)
 	return state.append(nil), nil
+}
+
+// hasHanded reports whether a keeper has said that it has all of its own under
+// the directory with a serial.
+func (m *moves) hasHanded(serial uint64, id identity.NodeID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.view.dir.Serial() == serial && m.handed[id]
 }
 
 // noteHanded notes that a keeper under the directory with a serial has all that
