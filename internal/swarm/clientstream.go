@@ -53,7 +53,7 @@ func (c *clientStream) serve() error {
 	c.idle.stop()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.s.ahead.Add(-int64(c.held))
+	c.s.ahead.give(c.exit, c.held)
 	if c.over {
 		err = c.err
 	}
@@ -81,10 +81,10 @@ func (c *clientStream) take(frame []byte) error {
 	if c.over {
 		return c.err
 	}
-	c.held += len(frame)
-	if all := c.s.ahead.Add(int64(len(frame))); c.held > maxUnanswered || all > maxAhead {
+	if c.held+len(frame) > maxUnanswered || !c.s.ahead.take(c.exit, len(frame)) {
 		return errUnanswered
 	}
+	c.held += len(frame)
 	c.waiting = append(c.waiting, frame)
 	if !c.answering {
 		c.answering = true
@@ -108,7 +108,7 @@ func (c *clientStream) next(done int) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held -= done
-	c.s.ahead.Add(-int64(done))
+	c.s.ahead.give(c.exit, done)
 	if c.over || len(c.waiting) == 0 {
 		c.answering = false
 		if !c.over {
@@ -208,7 +208,25 @@ func (c *clientStream) sealed(frame []byte) error {
 	if err != nil {
 		resp = refusal(err)
 	}
+	n := bulk(resp)
+	if n > 0 && !c.s.replies.take(c.exit, n) {
+		n, resp = 0, refusal(mailbox.ErrBusy)
+	}
+	defer c.s.replies.give(c.exit, n)
 	return c.reply(sealer, resp)
+}
+
+// bulk returns the bytes of a response that may be large.
+func bulk(resp mailbox.Response) (n int) {
+	switch r := resp.(type) {
+	case *mailbox.Batch:
+		for _, item := range r.Items {
+			n += len(item.Envelope)
+		}
+	case *mailbox.DirectoryReply:
+		n = len(r.Signed)
+	}
+	return n
 }
 
 func (c *clientStream) reply(sealer *mailbox.ReplySealer, resp mailbox.Response) error {

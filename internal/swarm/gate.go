@@ -12,7 +12,7 @@ import (
 
 // gate admits clients' requests to work. It stands before all that costs a
 // member anything, the opening of the seal above all, and so cannot know who
-// asks, only which node brought it: the exit (spec/swarm.md §5.12).
+// asks, only which node brought it: the exit (spec/swarm.md §5.13).
 //
 // Among the exits that have requests waiting it goes by what each had (start-time
 // fair queueing, Goyal, Vin and Cheng 1996), so that one that floods waits for
@@ -66,7 +66,9 @@ func (g *gate) enter(ctx context.Context, exit identity.NodeID, size int) (leave
 		g.mu.Unlock()
 		return sync.OnceFunc(func() { g.leave(q) }), nil
 	}
-	g.delayed++
+	if g.free == 0 {
+		g.delayed++ // by others, and not by its exit's own share
+	}
 	e := g.wait(q, size)
 	g.pass()
 	g.mu.Unlock()

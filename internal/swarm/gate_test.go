@@ -76,6 +76,34 @@ func TestGateWorksOffABurst(t *testing.T) {
 	})
 }
 
+// Waiting for one's own exit tells nothing of how busy a member is.
+func TestAFloodOfOneExitMakesNothingDear(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(maxRequests)
+		flood, honest := &visitor{g: g, exit: exitNamed(1)}, &visitor{g: g, exit: exitNamed(2)}
+		for range 100 {
+			flood.visit(2*maxRequests, 20*time.Millisecond)
+			honest.visit(5, 10*time.Millisecond)
+			time.Sleep(20 * time.Millisecond)
+		}
+		if _, delayed := g.load(); delayed != 0 {
+			t.Errorf("%d count as delayed, with places free all the time", delayed)
+		}
+		everybody := &visitor{g: g, exit: exitNamed(3)}
+		everybody.visit(maxRequests, 20*time.Millisecond)
+		synctest.Wait()
+		if _, delayed := g.load(); delayed == 0 {
+			t.Error("a full member counts nobody as delayed")
+		}
+		for _, v := range []*visitor{flood, honest, everybody} {
+			v.wg.Wait()
+		}
+		if honest.refused != 0 || honest.longest != 0 {
+			t.Errorf("of the others %d were refused, and one waited %v", honest.refused, honest.longest)
+		}
+	})
+}
+
 // Whoever floods waits for itself: another exit's requests enter at their turn,
 // and none of them is refused or waits long.
 func TestGateIsFairAmongExits(t *testing.T) {

@@ -42,6 +42,9 @@ const (
 	// maxAhead bounds the same on all streams: as many as are in work, and as
 	// much again.
 	maxAhead = 2 * maxRequests * maxRequestFrame
+	// maxReplies bounds the answers that are being written on all streams: of one
+	// exit, 32 of the largest that nobody takes.
+	maxReplies = 256 << 20
 	// sweepEvery is how often subscriptions are looked at whose streams may have
 	// ended, and sweepStep how many at a time, while which no envelope is told.
 	sweepEvery = 5 * time.Second

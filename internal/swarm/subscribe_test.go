@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"sotto/internal/identity"
 	"sotto/internal/mailbox"
 	"sotto/internal/wire"
 )
@@ -66,7 +67,7 @@ func TestStreamIsReadWhileAnswersWait(t *testing.T) {
 	if sent < maxUnanswered-len(request) || sent > maxUnanswered+len(request) {
 		t.Errorf("%d bytes were read ahead, at most %d may be", sent, maxUnanswered)
 	}
-	eventually(t, "what was read to be given back", func() bool { return s.ahead.Load() == 0 })
+	eventually(t, "what was read to be given back", func() bool { return s.ahead.bytes() == 0 })
 	// Others are served.
 	if b := newBox(w); b != nil {
 		w.client(w.nodes[0]).open(b, 1<<20)
@@ -77,7 +78,12 @@ func TestStreamIsReadWhileAnswersWait(t *testing.T) {
 func TestAheadIsBoundedInAll(t *testing.T) {
 	w := newWorld(t, 5)
 	s := w.nodes[0].swarm
-	s.ahead.Add(maxAhead)
+	for i := range byte(shareOfExit) {
+		exit := identity.NodeID{i}
+		if !s.ahead.take(exit, maxAhead/shareOfExit) || s.ahead.take(exit, 1) {
+			t.Fatal("an exit has not just its share")
+		}
+	}
 	rwc, err := OpenClientStream(t.Context(), exitDialer{w}, w.nodes[0].id)
 	if err != nil {
 		t.Fatal(err)
@@ -87,8 +93,47 @@ func TestAheadIsBoundedInAll(t *testing.T) {
 	if _, err := wire.ReadFrame(rwc, mailbox.MaxFrame); !errors.Is(err, errReset) {
 		t.Errorf("a request above the bound: %v", err)
 	}
-	s.ahead.Add(-maxAhead)
+	for i := range byte(shareOfExit) {
+		s.ahead.give(identity.NodeID{i}, maxAhead/shareOfExit)
+	}
+	if s.ahead.bytes() != 0 || len(s.ahead.of) != 0 {
+		t.Errorf("%d bytes are left of %d exits", s.ahead.bytes(), len(s.ahead.of))
+	}
 	w.client(w.nodes[0])
+}
+
+// TestAnswersNobodyTakesAreBounded: envelopes in answers that wait to be taken
+// are counted for the exit that brought the questions, and given back.
+func TestAnswersNobodyTakesAreBounded(t *testing.T) {
+	w := newWorld(t, 5)
+	n := w.nodes[0]
+	s, c, b := n.swarm, w.client(n), newBox(w)
+	c.open(b, 1<<20)
+	c.mustSendUnder(b)
+	share := maxReplies / shareOfExit
+	if !s.replies.take(w.exit, share) {
+		t.Fatal("no room")
+	}
+	if _, err := c.fetch(b, mailbox.Cursor{}, b.owner); !errors.Is(err, mailbox.ErrBusy) {
+		t.Errorf("beyond the share of the exit: %v", err)
+	}
+	if _, err := c.do(&mailbox.Quote{}, nil); err != nil {
+		t.Errorf("what is small: %v", err)
+	}
+	s.replies.give(w.exit, share)
+	batch, err := c.fetch(b, mailbox.Cursor{}, b.owner)
+	if err != nil || len(batch.Items) != 1 {
+		t.Fatalf("%v, %v", batch, err)
+	}
+	eventually(t, "all to be given back", func() bool { return s.replies.bytes() == 0 })
+
+	// It counts while nobody reads.
+	f := &mailbox.Fetch{Locator: b.Locator, Limit: 1}
+	frame, _ := c.seal(f, func(st mailbox.Stamp) { f.Sign(b.owner, nil, st) })
+	c.write(frame)
+	eventually(t, "the answer to wait", func() bool { return s.replies.bytes() == len(batch.Items[0].Envelope) })
+	c.read()
+	eventually(t, "it to be given back", func() bool { return s.replies.bytes() == 0 })
 }
 
 // sink is a Tail that counts what is written, and may be made to wait.

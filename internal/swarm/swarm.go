@@ -98,7 +98,8 @@ type Swarm struct {
 	receipts *receiptSigner
 	subs     *subscriptions
 	pushers  *pushers
-	ahead    atomic.Int64 // bytes of requests that are read and not answered
+	ahead    *shares // requests that are read and not answered
+	replies  *shares // answers that are not written yet
 	metrics  *metrics
 	gate     *gate   // before clients' requests
 	crowds   *crowds // of those in work
@@ -137,6 +138,8 @@ func New(cfg Config) (*Swarm, error) {
 			node: cfg.Identity, rand: cfg.Rand, now: cfg.Now,
 		},
 		gate:    newGate(maxRequests),
+		ahead:   newShares(maxAhead),
+		replies: newShares(maxReplies),
 		crowds:  newCrowds(),
 		stall:   writeStall,
 		turn:    make(chan struct{}, 1),
