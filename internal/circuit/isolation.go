@@ -33,7 +33,7 @@ func (p Purpose) String() string {
 type Isolation struct {
 	Purpose Purpose
 	Persona uint32
-	Lane    uint8 // of receiving, 0 to Lanes-1; zero otherwise
+	Lane    uint8 // 0 to Lanes-1, sets apart what has one purpose
 }
 
 // Option narrows the choice of OpenStream.

@@ -27,8 +27,6 @@ func TestForksAreKept(t *testing.T) {
 		p := newPerson(t, s)
 		ctx := context.Background()
 		adopt := func(d directory.Document) error {
-			p.succession.turn <- struct{}{}
-			defer func() { <-p.succession.turn }()
 			return p.succession.adopt(ctx, s.sign(t, d).Network(), p.now())
 		}
 		if forks, err := p.Forks(ctx); err != nil || len(forks) != 0 {

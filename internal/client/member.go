@@ -81,20 +81,10 @@ func (m *members) ask(ctx context.Context, t target, node identity.NodeID, req b
 	d, resp, err := m.askFresh(ctx, t, node, req)
 	if err != nil {
 		m.rests.note(t.at(node), err, m.now())
-		m.suspect(ctx, t, node, err)
+		m.succession.suspect(err)
 		return nil, nil, err
 	}
 	return d, resp, nil
-}
-
-// suspect asks a member for its directory if its refusal hints at another one.
-func (m *members) suspect(ctx context.Context, t target, node identity.NodeID, err error) {
-	if !outdated(err) {
-		return
-	}
-	if err := m.succession.ask(ctx, m, t, node); err != nil && ctx.Err() == nil {
-		m.succession.log.Debug("client: asking a member for its directory", "error", err)
-	}
 }
 
 // askFresh is ask without what follows from refusals. A request key that the

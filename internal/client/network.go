@@ -51,6 +51,11 @@ func sendUse(persona uint32) circuit.Isolation {
 	return circuit.Isolation{Purpose: circuit.Send, Persona: persona}
 }
 
+// askUse is for questions that name no mailbox: an exit sees them beside none.
+func askUse(persona uint32) circuit.Isolation {
+	return circuit.Isolation{Purpose: circuit.Send, Persona: persona, Lane: 1}
+}
+
 func receiveUse(persona uint32, lane uint8) circuit.Isolation {
 	return circuit.Isolation{Purpose: circuit.Receive, Persona: persona, Lane: lane % circuit.Lanes}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"sotto/internal/directory"
@@ -22,11 +23,14 @@ const (
 	// directoryFirst is over which time after its start it asks for the first
 	// time: everybody may have moved while it was away.
 	directoryFirst = 10 * time.Minute
-	// directoryHurry is over which time it asks when members do not answer.
+	// directoryHurry is over which time it asks when members do not answer, and
+	// at most when they refuse.
 	directoryHurry = 2 * time.Minute
-	// directoryAgain is how long one node is not asked again that refused: it
-	// may be behind, or wrong, and does not get to make us ask and ask.
-	directoryAgain = 30 * time.Second
+	// directorySoon is the same for the first refusal: a message may wait for the
+	// answer, and what follows on a refusal within moments would show whose it was.
+	directorySoon = 20 * time.Second
+	// directoryMoment is the least time between a refusal and the question.
+	directoryMoment = time.Second
 )
 
 // succession keeps the client's directory up to date (spec/client.md §5.13).
@@ -35,19 +39,15 @@ type succession struct {
 	vault *vault.Vault
 	log   *slog.Logger
 	// forked is told that the network's key signed two directories with one serial.
-	forked func()
-	kick   signal // members do not answer
+	forked  func()
+	silent  signal // members do not answer
+	refused signal // one refused as another directory would make it
 
-	// turn is held while a node is asked, so that a change is fetched once.
-	turn  chan struct{}
-	asked map[identity.NodeID]time.Time // under turn
+	adopting sync.Mutex // held while a directory is checked, stored and used
 }
 
 func newSuccession(live *directory.Live, v *vault.Vault, log *slog.Logger, forked func()) *succession {
-	return &succession{
-		live: live, vault: v, log: log, forked: forked, kick: newSignal(),
-		turn: make(chan struct{}, 1), asked: make(map[identity.NodeID]time.Time),
-	}
+	return &succession{live: live, vault: v, log: log, forked: forked, silent: newSignal(), refused: newSignal()}
 }
 
 // store writes down which network is in use.
@@ -69,26 +69,18 @@ func outdated(err error) bool {
 	return errors.Is(err, mailbox.ErrWrongSwarm) || errors.Is(err, mailbox.ErrBadWork) || errors.Is(err, mailbox.ErrReceipt)
 }
 
-// ask asks a node for a newer directory, on the way to a mailbox that it
-// refused or to none, and adopts what it sends. A node that was asked a moment
-// ago is not asked again, unless somebody else adopted one meanwhile.
+// suspect has a directory asked for, of somebody and some time later, if an
+// error hints at one that is newer than ours. Which mailbox was refused, by whom
+// and how many does not show in the question.
+func (f *succession) suspect(err error) {
+	if outdated(err) {
+		f.refused.kick()
+	}
+}
+
+// ask asks a node for a newer directory, and adopts what it sends.
 func (f *succession) ask(ctx context.Context, m *members, t target, node identity.NodeID) error {
-	before := f.live.Current()
-	select {
-	case f.turn <- struct{}{}:
-		defer func() { <-f.turn }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 	have := f.live.Current()
-	now := m.now()
-	if have != before || now.Sub(f.asked[node]).Abs() < directoryAgain {
-		return nil
-	}
-	if len(f.asked) >= have.Len() {
-		clear(f.asked) // of nodes that have left, and old
-	}
-	f.asked[node] = now
 	d, resp, err := m.askFresh(ctx, t, node, fixed(&mailbox.Directory{Serial: have.Serial()}))
 	if err != nil {
 		return err
@@ -105,13 +97,15 @@ func (f *succession) ask(ctx context.Context, m *members, t target, node identit
 	if err != nil {
 		return fmt.Errorf("client: a node's directory: %w", err)
 	}
-	return f.adopt(ctx, n, now)
+	return f.adopt(ctx, n, m.now())
 }
 
 // adopt stores a newer directory and uses it from then on: in this order, so
 // that a crash does not bring an older one back. What contradicts a known one is
-// kept as a proof. Needs turn.
+// kept as a proof.
 func (f *succession) adopt(ctx context.Context, n *directory.Network, now time.Time) error {
+	f.adopting.Lock()
+	defer f.adopting.Unlock()
 	var fork *directory.Fork
 	switch err := f.live.Check(n); {
 	case errors.Is(err, directory.ErrNotNewer):
@@ -137,18 +131,56 @@ func (f *succession) adopt(ctx context.Context, n *directory.Network, now time.T
 	return nil
 }
 
+// question is when the next one for a directory is due.
+type question struct {
+	at time.Time
+	// hurried is over which time it was drawn for a reason; zero without one. It
+	// is drawn once for each reason: a member that goes on refusing does not
+	// bring it nearer.
+	hurried time.Duration
+	// soon is over which time the next one is drawn that a refusal makes.
+	soon time.Duration
+}
+
+// hurry has it come within a while from now.
+func (q *question) hurry(c *Client, least, within time.Duration) {
+	if q.hurried > 0 && q.hurried <= within {
+		return
+	}
+	q.hurried = within
+	if at := time.Now().Add(c.random(least, within)); at.Before(q.at) {
+		q.at = at
+	}
+}
+
+// answered draws the next one, given whether this one brought a newer directory
+// or failed. Refusals that bring nothing make us ask less and less.
+func (q *question) answered(c *Client, newer bool, err error) {
+	switch {
+	case newer || q.hurried == 0:
+		q.soon = directorySoon
+	case q.hurried == q.soon && err == nil:
+		q.soon = min(2*q.soon, directoryHurry)
+	}
+	q.hurried = 0
+	q.at = time.Now().Add(directoryMin + c.random(0, directorySpread))
+}
+
 // directoryLoop asks some node now and then, and soon when members do not
-// answer: they may have left.
+// answer or refuse: they may have left, or keep other mailboxes.
 func (c *Client) directoryLoop() {
-	wait := c.random(0, directoryFirst)
+	q := question{at: time.Now().Add(c.random(0, directoryFirst)), soon: directorySoon}
 	for {
-		timer := newTimer(wait)
+		timer := newTimer(time.Until(q.at))
 		select {
 		case <-timer.C:
-			c.askAnyone(c.ctx)
-			wait = directoryMin + c.random(0, directorySpread)
-		case <-c.succession.kick:
-			wait = min(wait, c.random(0, directoryHurry))
+			before := c.dir.Current()
+			err := c.askAnyone(c.ctx)
+			q.answered(c, c.dir.Current() != before, err)
+		case <-c.succession.silent:
+			q.hurry(c, 0, directoryHurry)
+		case <-c.succession.refused:
+			q.hurry(c, directoryMoment, q.soon)
 		case <-c.ctx.Done():
 		}
 		timer.Stop()
@@ -158,15 +190,17 @@ func (c *Client) directoryLoop() {
 	}
 }
 
-// askAnyone asks a node drawn at random, over a circuit for sending.
-func (c *Client) askAnyone(ctx context.Context) {
+// askAnyone asks a node drawn at random, over a circuit that nothing else uses.
+func (c *Client) askAnyone(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timing.attempt)
 	defer cancel()
 	nodes := c.dir.Current().Nodes()
-	i := int(c.random(0, time.Duration(len(nodes)-1)))
-	t := target{route: route{iso: sendUse(c.number)}} // of no mailbox
-	if err := c.succession.ask(ctx, c.members, t, nodes[i].ID); err != nil {
+	t := target{route: route{iso: askUse(c.number)}} // of no mailbox
+	node := nodes[c.below(len(nodes))].ID
+	err := c.succession.ask(ctx, c.members, t, node)
+	if err != nil {
 		c.log.Debug("client: asking for a directory", "error", err)
 	}
-	c.keys.forget(t.at(nodes[i].ID)) // nothing joins this question to the next
+	c.keys.forget(t.at(node)) // nothing joins this question to the next
+	return err
 }

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sotto/internal/circuit"
 	"sotto/internal/directory"
 	"sotto/internal/identity"
 	"sotto/internal/mailbox"
@@ -168,10 +169,6 @@ func TestNodesAreNotBelieved(t *testing.T) {
 			for id := range s.members {
 				node = id
 			}
-			// As if the last question were long ago.
-			p.succession.turn <- struct{}{}
-			clear(p.succession.asked)
-			<-p.succession.turn
 			return p.succession.ask(ctx, p.members, target{route: route{iso: sendUse(0)}}, node)
 		}
 		doc := s.dir.Network().Document
@@ -220,8 +217,8 @@ func TestNodesAreNotBelieved(t *testing.T) {
 	})
 }
 
-// The question that nothing made goes to a node over a circuit for sending, and
-// no request key of it is kept.
+// The question goes to a node over a circuit of its own, and no request key of it
+// is kept.
 func TestAskingAnyone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newFakeSwarm(t, 6)
@@ -232,9 +229,11 @@ func TestAskingAnyone(t *testing.T) {
 		s.mu.Lock()
 		s.dir = d
 		s.mu.Unlock()
-		p.askAnyone(context.Background())
-		if p.serial() != 1 {
-			t.Fatalf("serial %d", p.serial())
+		if err := p.askAnyone(context.Background()); err != nil || p.serial() != 1 {
+			t.Fatalf("serial %d, %v", p.serial(), err)
+		}
+		if askUse(p.number) == sendUse(p.number) || len(p.net.questions()) == 0 {
+			t.Error("it went over the circuits for mailboxes")
 		}
 		p.keys.mu.Lock()
 		defer p.keys.mu.Unlock()
@@ -261,6 +260,120 @@ func TestProfileStaysWithItsNetwork(t *testing.T) {
 		defer app.Close()
 		if err := app.Unlock(background(t), passphrase); !errors.Is(err, ErrNoNetwork) || !errors.Is(err, directory.ErrOther) {
 			t.Fatalf("got %v", err)
+		}
+	})
+}
+
+// questions returns the streams on which a directory was asked for.
+func (n *fakeNetwork) questions() (out []asked) {
+	for _, a := range n.opened(circuit.Send) {
+		if a.iso.Lane == askUse(0).Lane {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// refuser is a person whose client has asked for the first time, and a member
+// that refuses what is put to conversations.
+func refuser(t *testing.T, s *fakeSwarm) (p *person, refuse func(box byte)) {
+	t.Helper()
+	node := s.order[0]
+	s.mu.Lock()
+	s.hook = func(id identity.NodeID, r mailbox.Request) error {
+		if p, ok := r.(*mailbox.Put); ok && id == node && p.Kind == mailbox.KindConversation {
+			return mailbox.ErrWrongSwarm
+		}
+		return nil
+	}
+	s.mu.Unlock()
+	p = newPerson(t, s)
+	time.Sleep(directoryFirst + directoryHurry)
+	return p, func(box byte) {
+		loc := mailbox.Locator{Kind: mailbox.KindConversation, Period: 1, Owner: [32]byte{box}}
+		before := time.Now()
+		_, err := p.call(background(t), target{route: route{iso: sendUse(p.number)}, loc: loc}, node, fixed(&mailbox.Put{Locator: loc, Envelope: make([]byte, mailbox.FirstClass)}))
+		if !errors.Is(err, mailbox.ErrWrongSwarm) || time.Since(before) > 0 {
+			t.Fatalf("refused after %v: %v", time.Since(before), err)
+		}
+	}
+}
+
+// A member that refuses requests for two mailboxes is not asked for it, and
+// nothing tells from the questions whether they are one client's: there is one
+// for one mailbox as for many, of a node drawn at random, some time later.
+func TestQuestionsJoinNoMailboxes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSwarm(t, 10)
+		p, refuse := refuser(t, s)
+		const rounds = 12
+		who := map[identity.NodeID]bool{}
+		for i := range rounds {
+			before, begun := len(p.net.questions()), time.Now()
+			for box := range byte(1 + i%2*3) {
+				for range 3 {
+					refuse(box)
+				}
+			}
+			time.Sleep(directoryHurry + 2*time.Second)
+			asked := p.net.questions()[before:]
+			if len(asked) != 1 {
+				t.Fatalf("round %d: %d questions", i, len(asked))
+			}
+			if after := asked[0].at.Sub(begun); after < directoryMoment {
+				t.Errorf("a question %v after a refusal", after)
+			}
+			who[asked[0].node] = true
+		}
+		if len(who) < 2 {
+			t.Error("all questions went to one node")
+		}
+	})
+}
+
+// One that refuses everything, all the time, makes us ask less and less, and
+// delays by minutes at most when there is something newer.
+func TestQuestionsInVainBecomeSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSwarm(t, 10)
+		p, refuse := refuser(t, s)
+		begun, before := time.Now(), len(p.net.questions())
+		refuse(1)
+		for len(p.net.questions()) == before {
+			time.Sleep(time.Second)
+			refuse(1)
+		}
+		if took := time.Since(begun); took > directorySoon+time.Second {
+			t.Errorf("the first question came after %v", took)
+		}
+		// Doubled thrice, to two minutes: 1 to 120 s and up to ten each, an hour has
+		// 55 of them in the mean, and 90 about never.
+		time.Sleep(10 * time.Minute)
+		before = len(p.net.questions())
+		for i := range 360 {
+			if i%60 == 0 {
+				s.advance(0) // request keys end
+			}
+			time.Sleep(10 * time.Second)
+			refuse(1)
+		}
+		if n := len(p.net.questions()) - before; n < 25 || n > 90 {
+			t.Errorf("%d questions in an hour", n)
+		}
+		doc := s.dir.Network().Document
+		doc.Serial, doc.Issued = 1, doc.Created
+		d := s.sign(t, doc)
+		s.mu.Lock()
+		s.dir = d
+		s.mu.Unlock()
+		s.advance(0)
+		begun = time.Now()
+		for p.serial() == 0 && time.Since(begun) < time.Hour {
+			time.Sleep(10 * time.Second)
+			refuse(1)
+		}
+		if took := time.Since(begun); took > 2*directoryHurry {
+			t.Errorf("sent on after %v", took)
 		}
 	})
 }

@@ -88,7 +88,7 @@ func (s *swarms) report(ctx context.Context, id identity.NodeID, err error) {
 	}
 	s.failed[id] = s.now().Add(avoidFailed)
 	if !answered {
-		s.succession.kick.kick() // it may have left the network
+		s.succession.silent.kick() // it may have left the network
 	}
 }
 
@@ -256,9 +256,7 @@ func (s *swarms) put(ctx context.Context, t target, prepare func(context.Context
 				return unexpected(resp)
 			}
 			err = s.confirm(p, stored)
-			if err != nil {
-				s.suspect(ctx, t, n.ID, err)
-			}
+			s.succession.suspect(err)
 			return err
 		})
 	})
