@@ -115,7 +115,7 @@ func newClient(ctx context.Context, cfg clientConfig) (*Client, error) {
 		prices: prices{quotes: map[mailbox.Address]mailbox.WorkQuote{}},
 		dir:    cfg.dir,
 		timing: &c.timing,
-		failed: map[identity.NodeID]time.Time{},
+		failed: map[keyPlace]time.Time{},
 
 		witness: newWitness(),
 	}

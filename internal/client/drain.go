@@ -97,7 +97,7 @@ func (c *Client) drain(ctx context.Context, in inbox, p identity.Period) error {
 		next++
 		wg.Go(func() {
 			err := c.drainAt(ctx, in, p, i, n)
-			c.report(ctx, n.ID, err)
+			c.report(ctx, t.at(n.ID), err)
 			results <- err
 		})
 	}

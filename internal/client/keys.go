@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"sync"
 	"time"
 
@@ -29,7 +30,7 @@ const (
 type requestKeys struct {
 	mu    sync.Mutex // guards what follows
 	certs map[keyPlace]*mailbox.RequestKeyCert
-	seen  map[identity.NodeID]*shownKeys
+	seen  map[keyPlace]*shownKeys
 }
 
 // keyPlace is where a certificate may be used.
@@ -38,14 +39,14 @@ type keyPlace struct {
 	node identity.NodeID
 }
 
-// shownKeys are the keys that one member has shown within an hour.
+// shownKeys are the keys that one member has shown for one mailbox within an hour.
 type shownKeys struct {
 	until time.Time
 	keys  map[[suite.HashSize]byte]bool
 }
 
 func newRequestKeys() requestKeys {
-	return requestKeys{certs: map[keyPlace]*mailbox.RequestKeyCert{}, seen: map[identity.NodeID]*shownKeys{}}
+	return requestKeys{certs: map[keyPlace]*mailbox.RequestKeyCert{}, seen: map[keyPlace]*shownKeys{}}
 }
 
 // get returns a certificate that counts now, or nil.
@@ -72,10 +73,11 @@ func (k *requestKeys) put(at keyPlace, cert *mailbox.RequestKeyCert, now time.Ti
 		k.purgeLocked(now)
 	}
 	k.certs[at] = cert
-	seen := k.seen[at.node]
+	seen := k.seen[at]
 	if seen == nil || !now.Before(seen.until) {
 		seen = &shownKeys{until: now.Add(time.Hour), keys: map[[suite.HashSize]byte]bool{}}
-		k.seen[at.node] = seen
+		k.seenRoomLocked(now)
+		k.seen[at] = seen
 	}
 	if len(seen.keys) <= keysAnHour {
 		seen.keys[suite.Hash(labelKey, cert.Public)] = true
@@ -97,18 +99,31 @@ func (k *requestKeys) purgeLocked(now time.Time) {
 	}
 }
 
+// seenRoomLocked is purgeLocked for the keys that were shown.
+func (k *requestKeys) seenRoomLocked(now time.Time) {
+	if len(k.seen) >= maxCerts {
+		maps.DeleteFunc(k.seen, func(_ keyPlace, s *shownKeys) bool { return !now.Before(s.until) })
+	}
+	for at := range k.seen {
+		if len(k.seen) < maxCerts {
+			return
+		}
+		delete(k.seen, at)
+	}
+}
+
 func (k *requestKeys) forget(at keyPlace) {
 	k.mu.Lock()
 	delete(k.certs, at)
 	k.mu.Unlock()
 }
 
-// marks reports whether a member has shown more keys than an honest one has:
-// it may be telling its askers apart.
-func (k *requestKeys) marks(node identity.NodeID, now time.Time) bool {
+// marks reports whether a member has shown more keys for a mailbox than an honest
+// one has: it may be telling its askers apart.
+func (k *requestKeys) marks(at keyPlace, now time.Time) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	seen := k.seen[node]
+	seen := k.seen[at]
 	return seen != nil && now.Before(seen.until) && len(seen.keys) > keysAnHour
 }
 

@@ -1,11 +1,12 @@
 package client
 
 import (
+	"reflect"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"sotto/internal/circuit"
+	"sotto/internal/directory"
 	"sotto/internal/identity"
 	"sotto/internal/mailbox"
 )
@@ -39,35 +40,64 @@ func TestMarkingMembersJoinNothing(t *testing.T) {
 	})
 }
 
-// TestMembersWithManyKeysAreAskedLast: an honest member restarts now and then;
-// one that shows more keys than that may be telling its askers apart.
-func TestMembersWithManyKeysAreAskedLast(t *testing.T) {
+// TestMisbehaviourShowsAtOneMailbox: a member that shows many keys for one
+// mailbox, keeps messages of it back, or fails there is asked last for that one.
+// At the others it sees nothing of it.
+func TestMisbehaviourShowsAtOneMailbox(t *testing.T) {
+	for name, do := range map[string]func(c *Client, s *fakeSwarm, at keyPlace){
+		"many keys": func(c *Client, s *fakeSwarm, at keyPlace) {
+			for range keysAnHour + 1 {
+				s.rotate(s.members[at.node])
+				c.keys.put(at, s.members[at.node].req.Cert(), s.now())
+			}
+		},
+		"keeps back": func(c *Client, s *fakeSwarm, at keyPlace) {
+			c.witness.mu.Lock()
+			defer c.witness.mu.Unlock()
+			for i := range uint64(strikesToBlame) {
+				c.witness.strikeLocked(at, uint64(s.now().Unix())-600+120*i)
+			}
+		},
+		"busy":   func(c *Client, _ *fakeSwarm, at keyPlace) { c.report(c.ctx, at, mailbox.Refuse(mailbox.ErrBusy)) },
+		"silent": func(c *Client, _ *fakeSwarm, at keyPlace) { c.report(c.ctx, at, errCut) },
+		"slow": func(c *Client, s *fakeSwarm, at keyPlace) {
+			n, _ := s.dir.Node(at.node)
+			c.slow(at.box, []directory.Node{n})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newFakeSwarm(t, 5)
+				c := newPerson(t, s).Client
+				at := keyPlace{mailbox.Address{1}, s.order[0]}
+				var before [100][]directory.Node
+				for i := range before {
+					before[i] = c.order(mailbox.Address{2, byte(i)})
+				}
+				do(c, s, at)
+				if nodes := c.order(at.box); nodes[len(nodes)-1].ID != at.node {
+					t.Error("it is not asked last where it was")
+				}
+				for i := range before {
+					if !reflect.DeepEqual(c.order(mailbox.Address{2, byte(i)}), before[i]) {
+						t.Fatal("it shows at another mailbox")
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestFailuresInMemoryAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newFakeSwarm(t, 5)
-		alice := newPerson(t, s)
-		alice.app.Lock() // the client's own requests would show keys as well
-		keys := newRequestKeys()
-		node, now := s.order[0], s.now()
-		for i := range keysAnHour + 1 {
-			if keys.marks(node, now) {
-				t.Fatalf("suspected after %d keys", i)
-			}
-			s.rotate(s.members[node])
-			keys.put(keyPlace{node: node, box: mailbox.Address{byte(i)}}, s.members[node].req.Cert(), now)
+		c := newPerson(t, newFakeSwarm(t, 5)).Client
+		for i := range 2 * maxFailed {
+			c.avoid(keyPlace{box: mailbox.Address{byte(i), byte(i >> 8)}})
 		}
-		if !keys.marks(node, now) || keys.marks(s.order[1], now) {
-			t.Fatal("not the member with many keys is suspected")
-		}
-		if keys.marks(node, now.Add(time.Hour)) {
-			t.Fatal("suspected for ever")
-		}
-		c := alice.Client
-		c.keys.put(keyPlace{node: node}, s.members[node].req.Cert(), now)
-		c.keys.seen[node] = keys.seen[node]
-		for i := range 20 {
-			if nodes := c.order(mailbox.Address{byte(i)}); nodes[len(nodes)-1].ID != node {
-				t.Fatal("it is not asked last")
-			}
+		c.fmu.Lock()
+		defer c.fmu.Unlock()
+		if len(c.failed) > maxFailed {
+			t.Fatalf("%d are kept", len(c.failed))
 		}
 	})
 }
@@ -80,8 +110,8 @@ func TestKeysInMemoryAreBounded(t *testing.T) {
 		for i := range 2 * maxCerts {
 			keys.put(keyPlace{node: node, box: mailbox.Address{byte(i), byte(i >> 8)}}, s.members[node].req.Cert(), now)
 		}
-		if len(keys.certs) > maxCerts {
-			t.Fatalf("%d certificates", len(keys.certs))
+		if len(keys.certs) > maxCerts || len(keys.seen) > maxCerts {
+			t.Fatalf("%d certificates, keys of %d seen", len(keys.certs), len(keys.seen))
 		}
 	})
 }

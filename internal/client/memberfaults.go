@@ -24,19 +24,27 @@ const (
 	strikeApart = time.Minute
 	// blamedFor is how long it is then asked last.
 	blamedFor = 24 * time.Hour
-	// maxFaults bounds the members that something is held against.
+	// maxFaults bounds the members that something is held against, maxBlames at
+	// how many mailboxes of them.
 	maxFaults = 64
+	maxBlames = 256
 )
 
-// settingFaults is where they are kept.
-const settingFaults = "members/faults"
+// settingHeld is where they are kept.
+const settingHeld = "members/held"
 
 // errEnough ends a fetch that has found what it looked for.
 var errEnough = errors.New("client: enough was read")
 
-// fault is what is held against one member. Times are Unix seconds.
+// fault is what the person is told of one member. Times are Unix seconds.
 type fault struct {
-	total   uint32
+	total uint32
+	last  uint64
+}
+
+// blame is what is held against one member at one mailbox, and decides when it is
+// asked there: at another, nothing shows of it (spec/client.md §5.11).
+type blame struct {
 	strikes []uint64 // the latest, oldest first; at most strikesToBlame
 	until   uint64   // it is asked last before this
 }
@@ -46,15 +54,14 @@ type MemberFault struct {
 	Node  Hop       `json:"node"`
 	Count int       `json:"count"` // how often
 	Last  time.Time `json:"last"`
-	Until time.Time `json:"until"` // it is asked last until then; zero if it is not
+	Until time.Time `json:"until"` // it is asked last for some mailbox until then; zero if it is not
 }
 
 // strike counts one more, and reports whether the member is blamed from now on.
-func (f *fault) strike(now uint64) (counted, blamed bool) {
+func (f *blame) strike(now uint64) (counted, blamed bool) {
 	if n := len(f.strikes); n > 0 && now < f.strikes[n-1]+uint64(strikeApart/time.Second) {
 		return false, false
 	}
-	f.total = min(f.total, 1<<31) + 1
 	f.strikes = append(f.strikes, now)
 	f.strikes = f.strikes[max(len(f.strikes)-strikesToBlame, 0):]
 	blamed = len(f.strikes) == strikesToBlame && now-f.strikes[0] < uint64(strikesFor/time.Second) && f.until <= now
@@ -68,19 +75,13 @@ func (f *fault) strike(now uint64) (counted, blamed bool) {
 // the subscription elsewhere: its keeper makes another, at a member that is not
 // avoided. Whoever sees the fault reads elsewhere already.
 func (c *Client) blame(sub *subscription) {
-	c.avoid(sub.node)
+	at := keyPlace{sub.box, sub.node}
+	c.avoid(at)
 	sub.close()
 	now := uint64(c.now().Unix())
 	w := &c.witness
 	w.mu.Lock()
-	f := w.faults[sub.node]
-	if f == nil {
-		f = &fault{}
-		w.faults[sub.node] = f
-		w.forgetLocked()
-	}
-	counted, blamed := f.strike(now)
-	total := f.total
+	counted, blamed, total := w.strikeLocked(at, now)
 	w.mu.Unlock()
 	if !counted {
 		return
@@ -90,33 +91,56 @@ func (c *Client) blame(sub *subscription) {
 	}
 	text := fmt.Sprintf("A node of %s kept a message back or was late with it, or the path to it was. Sotto has it from another, and reads elsewhere.", c.operatorOf(sub.node))
 	if blamed {
-		text = fmt.Sprintf("A node of %s kept messages back or was late with them again and again, %d times so far. Sotto asks it last for a day.", c.operatorOf(sub.node), total)
+		text = fmt.Sprintf("A node of %s kept messages back or was late with them again and again, %d times so far. Sotto asks it last there for a day.", c.operatorOf(sub.node), total)
 	}
 	c.hub.publish(Event{Type: EventPath, Text: text})
 }
 
-// forgetLocked drops the member whose last fault is the longest ago, beyond the
-// bound.
-func (w *witness) forgetLocked() {
-	if len(w.faults) <= maxFaults {
-		return
+// strikeLocked counts one more against a member at a mailbox, and for the person.
+func (w *witness) strikeLocked(at keyPlace, now uint64) (counted, blamed bool, total uint32) {
+	b := w.blames[at]
+	if b == nil {
+		b = &blame{}
+		w.blames[at] = b
 	}
-	var oldest identity.NodeID
-	first := ^uint64(0)
-	for id, f := range w.faults {
-		if n := len(f.strikes); n > 0 && f.strikes[n-1] < first {
-			oldest, first = id, f.strikes[n-1]
-		}
+	counted, blamed = b.strike(now)
+	f := w.faults[at.node]
+	if f == nil {
+		f = &fault{}
+		w.faults[at.node] = f
 	}
-	delete(w.faults, oldest)
+	if counted && now >= f.last+uint64(strikeApart/time.Second) {
+		f.total, f.last = min(f.total, 1<<31)+1, now
+	}
+	w.forgetLocked()
+	return counted, blamed, f.total
 }
 
-// blamed reports whether a member is to be asked last.
-func (w *witness) blamed(id identity.NodeID, now time.Time) bool {
+// forgetLocked drops what is the longest ago, beyond the bounds.
+func (w *witness) forgetLocked() {
+	forgetOldest(w.faults, maxFaults, func(f *fault) uint64 { return f.last })
+	forgetOldest(w.blames, maxBlames, func(b *blame) uint64 { return b.strikes[len(b.strikes)-1] })
+}
+
+func forgetOldest[K comparable, V any](m map[K]V, most int, last func(V) uint64) {
+	for len(m) > most {
+		var oldest K
+		first := ^uint64(0)
+		for k, v := range m {
+			if at := last(v); at <= first {
+				oldest, first = k, at
+			}
+		}
+		delete(m, oldest)
+	}
+}
+
+// blamed reports whether a member is to be asked last for a mailbox.
+func (w *witness) blamed(at keyPlace, now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	f := w.faults[id]
-	return f != nil && uint64(max(now.Unix(), 0)) < f.until
+	b := w.blames[at]
+	return b != nil && uint64(max(now.Unix(), 0)) < b.until
 }
 
 func (c *Client) operatorOf(id identity.NodeID) string {
@@ -133,9 +157,15 @@ func (c *Client) MemberFaults(context.Context) ([]MemberFault, error) {
 	out := []MemberFault{}
 	c.witness.mu.Lock()
 	for id, f := range c.witness.faults {
-		m := MemberFault{Node: Hop{ID: hex.EncodeToString(id[:])}, Count: int(f.total), Last: time.Unix(int64(f.strikes[len(f.strikes)-1]), 0).UTC()}
-		if now < f.until {
-			m.Until = time.Unix(int64(f.until), 0).UTC()
+		m := MemberFault{Node: Hop{ID: hex.EncodeToString(id[:])}, Count: int(f.total), Last: time.Unix(int64(f.last), 0).UTC()}
+		until := uint64(0)
+		for at, b := range c.witness.blames {
+			if at.node == id {
+				until = max(until, b.until)
+			}
+		}
+		if now < until {
+			m.Until = time.Unix(int64(until), 0).UTC()
 		}
 		if n, ok := c.dir.Current().Node(id); ok {
 			m.Node.Operator, m.Node.Address = n.Operator, n.Addr.String()
@@ -155,11 +185,11 @@ func (c *Client) MemberFaults(context.Context) ([]MemberFault, error) {
 func (c *Client) saveFaults(tx *vault.Tx) error {
 	c.witness.mu.Lock()
 	defer c.witness.mu.Unlock()
-	return tx.SetSetting(settingFaults, c.witness.encodeLocked())
+	return tx.SetSetting(settingHeld, c.witness.encodeLocked())
 }
 
 func (c *Client) loadFaults(tx *vault.Tx) error {
-	b, err := tx.Setting(settingFaults)
+	b, err := tx.Setting(settingHeld)
 	if errors.Is(err, vault.ErrNotFound) {
 		return nil
 	}
@@ -170,18 +200,23 @@ func (c *Client) loadFaults(tx *vault.Tx) error {
 	return nil
 }
 
-// encodeLocked is: for each member its ID, total u32, until u64, and its strikes,
-// of which unused ones are zero.
+// encodeLocked is: the number of members u32; for each its ID, total u32, last
+// u64; then for each mailbox and member the address, the ID, until u64, and the
+// strikes, of which unused ones are zero.
 func (w *witness) encodeLocked() []byte {
-	var b []byte
+	b := wire.AppendUint32(nil, uint32(len(w.faults)))
 	for id, f := range w.faults {
-		b = wire.AppendUint64(wire.AppendUint32(append(b, id[:]...), f.total), f.until)
+		b = wire.AppendUint64(wire.AppendUint32(append(b, id[:]...), f.total), f.last)
+	}
+	for at, f := range w.blames {
+		b = append(append(b, at.box[:]...), at.node[:]...)
+		b = wire.AppendUint64(b, f.until)
 		for i := range strikesToBlame {
-			at := uint64(0)
+			strike := uint64(0)
 			if i < len(f.strikes) {
-				at = f.strikes[i]
+				strike = f.strikes[i]
 			}
-			b = wire.AppendUint64(b, at)
+			b = wire.AppendUint64(b, strike)
 		}
 	}
 	return b
@@ -190,20 +225,30 @@ func (w *witness) encodeLocked() []byte {
 // decode takes what it understands: the rest is no more than a memory.
 func (w *witness) decode(b []byte) {
 	r := wire.NewReader(b)
-	for r.Len() > 0 && len(w.faults) < maxFaults {
+	for range min(r.Uint32(), maxFaults) {
 		var id identity.NodeID
 		r.Fixed(id[:])
-		f := &fault{total: r.Uint32(), until: r.Uint64()}
+		f := &fault{total: r.Uint32(), last: r.Uint64()}
+		if r.Err() != nil {
+			return
+		}
+		w.faults[id] = f
+	}
+	for r.Len() > 0 && len(w.blames) < maxBlames {
+		var at keyPlace
+		r.Fixed(at.box[:])
+		r.Fixed(at.node[:])
+		f := &blame{until: r.Uint64()}
 		for range strikesToBlame {
-			if at := r.Uint64(); at != 0 {
-				f.strikes = append(f.strikes, at)
+			if strike := r.Uint64(); strike != 0 {
+				f.strikes = append(f.strikes, strike)
 			}
 		}
 		if r.Err() != nil {
 			return
 		}
 		if len(f.strikes) > 0 {
-			w.faults[id] = f
+			w.blames[at] = f
 		}
 	}
 }

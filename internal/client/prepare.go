@@ -126,7 +126,7 @@ func (c *Client) warmFirst(t target) (asked bool, _ error) {
 		ctx, cancel := context.WithTimeout(c.ctx, c.timing.attempt)
 		err := c.warm(ctx, t, n.ID)
 		cancel()
-		c.report(c.ctx, n.ID, err)
+		c.report(c.ctx, t.at(n.ID), err)
 		if err != nil {
 			return true, err
 		}

@@ -106,7 +106,7 @@ func (s *swarms) quotes(ctx context.Context, t target, nodes []directory.Node) (
 	for _, n := range nodes {
 		go func() {
 			q, err := s.quote(ctx, t, n.ID)
-			s.report(ctx, n.ID, err)
+			s.report(ctx, t.at(n.ID), err)
 			answers <- answer{q, err}
 		}()
 	}

@@ -365,7 +365,7 @@ func (w *watch) once(ctx context.Context, replica int) (*subscription, error) {
 		return err
 	})
 	cancel()
-	c.report(ctx, node.ID, err)
+	c.report(ctx, t.at(node.ID), err)
 	if err != nil {
 		s.cancel()
 		return nil, err

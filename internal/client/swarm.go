@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -17,8 +18,13 @@ import (
 
 const labelOrder suite.Label = suite.LabelPrefix + "client/order"
 
-// avoidFailed is how long a member that failed stands behind the others.
-const avoidFailed = 20 * time.Second
+const (
+	// avoidFailed is how long a member that failed stands behind the others.
+	avoidFailed = 20 * time.Second
+	// maxFailed bounds what is remembered of it: members that are asked for a few
+	// hundred mailboxes.
+	maxFailed = 1024
+)
 
 // swarms does what needs a whole swarm: choosing members, opening mailboxes,
 // and verifying that a majority has an envelope (spec/client.md §5.3).
@@ -30,13 +36,14 @@ type swarms struct {
 	witness witness
 
 	fmu    sync.Mutex // guards failed
-	failed map[identity.NodeID]time.Time
+	failed map[keyPlace]time.Time
 }
 
 // order returns the members of an address, the one to ask first at the front:
 // members that failed lately last, behind them who asked to be left alone for
 // now, otherwise in an order that belongs to the address, so that writer and
-// reader meet at the same members.
+// reader meet at the same members. Only what a member did at this mailbox counts
+// (spec/client.md §5.11).
 func (s *swarms) order(a mailbox.Address) []directory.Node {
 	nodes := s.dir.Current().SwarmOf(a)
 	key := func(n directory.Node) [suite.HashSize]byte { return suite.Hash(labelOrder, a[:], n.ID[:]) }
@@ -47,7 +54,7 @@ func (s *swarms) order(a mailbox.Address) []directory.Node {
 		switch {
 		case s.rests.left(keyPlace{a, n.ID}, now) > 0:
 			return 2
-		case s.failedLocked(n.ID, now):
+		case s.failedLocked(keyPlace{a, n.ID}, now):
 			return 1
 		}
 		return 0
@@ -62,19 +69,35 @@ func (s *swarms) order(a mailbox.Address) []directory.Node {
 	return nodes
 }
 
-func (s *swarms) failedLocked(id identity.NodeID, now time.Time) bool {
-	return now.Before(s.failed[id]) || s.keys.marks(id, now) || s.witness.blamed(id, now)
+func (s *swarms) failedLocked(at keyPlace, now time.Time) bool {
+	return now.Before(s.failed[at]) || s.keys.marks(at, now) || s.witness.blamed(at, now)
 }
 
-// avoid puts a member behind the others for a while.
-func (s *swarms) avoid(id identity.NodeID) {
+// failLocked puts a member behind the others of a mailbox for a while. To make
+// room what is over goes, and else any.
+func (s *swarms) failLocked(at keyPlace) {
+	now := s.now()
+	if len(s.failed) >= maxFailed {
+		maps.DeleteFunc(s.failed, func(_ keyPlace, until time.Time) bool { return !now.Before(until) })
+	}
+	for old := range s.failed {
+		if len(s.failed) < maxFailed {
+			break
+		}
+		delete(s.failed, old)
+	}
+	s.failed[at] = now.Add(avoidFailed)
+}
+
+// avoid puts a member behind the others of a mailbox for a while.
+func (s *swarms) avoid(at keyPlace) {
 	s.fmu.Lock()
 	defer s.fmu.Unlock()
-	s.failed[id] = s.now().Add(avoidFailed)
+	s.failLocked(at)
 }
 
-// report remembers whether a member answered.
-func (s *swarms) report(ctx context.Context, id identity.NodeID, err error) {
+// report remembers whether a member answered for a mailbox.
+func (s *swarms) report(ctx context.Context, at keyPlace, err error) {
 	if ctx.Err() != nil || errors.Is(err, errResting) {
 		return
 	}
@@ -83,10 +106,10 @@ func (s *swarms) report(ctx context.Context, id identity.NodeID, err error) {
 	defer s.fmu.Unlock()
 	answered := errors.As(err, &refused)
 	if err == nil || errors.Is(err, errNoCard) || answered && !errors.Is(err, mailbox.ErrUnavailable) && !errors.Is(err, mailbox.ErrBusy) && !errors.Is(err, mailbox.ErrWrongSwarm) {
-		delete(s.failed, id)
+		delete(s.failed, at)
 		return
 	}
-	s.failed[id] = s.now().Add(avoidFailed)
+	s.failLocked(at)
 	if !answered {
 		s.succession.silent.kick() // it may have left the network
 	}
@@ -94,11 +117,11 @@ func (s *swarms) report(ctx context.Context, id identity.NodeID, err error) {
 
 // slow puts members behind the others that have not answered in time; when one
 // answers after all, report takes that back.
-func (s *swarms) slow(nodes []directory.Node) {
+func (s *swarms) slow(a mailbox.Address, nodes []directory.Node) {
 	s.fmu.Lock()
 	defer s.fmu.Unlock()
 	for _, n := range nodes {
-		s.failed[n.ID] = s.now().Add(avoidFailed)
+		s.failLocked(keyPlace{a, n.ID})
 	}
 }
 
@@ -198,7 +221,7 @@ func (s *swarms) eachOf(ctx context.Context, t target, d *directory.Directory, f
 		running++
 		go func() {
 			err := f(ctx, n)
-			s.report(ctx, n.ID, err)
+			s.report(ctx, t.at(n.ID), err)
 			results <- err
 		}()
 	}
@@ -222,7 +245,7 @@ func (s *swarms) eachOf(ctx context.Context, t target, d *directory.Directory, f
 				hedge.Reset(s.timing.hedge)
 			}
 		case <-hedge.C:
-			s.slow(nodes[:next])
+			s.slow(t.loc.Address(), nodes[:next])
 			if next < len(nodes) && ctx.Err() == nil {
 				start()
 				hedge.Reset(s.timing.hedge)

@@ -32,6 +32,7 @@ type witness struct {
 	past      map[watchKey]bool // mailboxes that two stood at till their end
 	sightings map[mailbox.Digest]*sighting
 	faults    map[identity.NodeID]*fault
+	blames    map[keyPlace]*blame
 }
 
 func newWitness() witness {
@@ -41,6 +42,7 @@ func newWitness() witness {
 		past:      map[watchKey]bool{},
 		sightings: map[mailbox.Digest]*sighting{},
 		faults:    map[identity.NodeID]*fault{},
+		blames:    map[keyPlace]*blame{},
 	}
 }
 
@@ -267,7 +269,7 @@ func (c *Client) hasEnvelope(s *sighting, node identity.NodeID) (has bool, _ err
 	if has || pages >= witnessPages {
 		err = nil
 	}
-	c.report(ctx, node, err)
+	c.report(ctx, t.at(node), err)
 	return has, err
 }
 
@@ -303,7 +305,7 @@ func (c *Client) audit() {
 	n := thirds[c.below(len(thirds))]
 	ctx, cancel := context.WithTimeout(c.ctx, c.timing.attempt)
 	defer cancel()
-	c.report(ctx, n.ID, c.drainAt(ctx, in, key.period, 0, n))
+	c.report(ctx, keyPlace{loc.Address(), n.ID}, c.drainAt(ctx, in, key.period, 0, n))
 }
 
 // below draws a number below n.

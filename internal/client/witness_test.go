@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"reflect"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,7 +61,7 @@ func (p *person) settled(s *fakeSwarm, writer *person) {
 func (p *person) remembers(id identity.NodeID, total uint32) bool {
 	stored := newWitness()
 	err := p.vault.View(p.t.Context(), func(tx *vault.Tx) error {
-		b, err := tx.Setting(settingFaults)
+		b, err := tx.Setting(settingHeld)
 		if err == nil {
 			stored.decode(b)
 		}
@@ -233,7 +234,7 @@ func TestAuditFindsWhatBothKeepBack(t *testing.T) {
 }
 
 func TestStrikes(t *testing.T) {
-	f := &fault{}
+	f := &blame{}
 	day, apart := uint64(strikesFor/time.Second), uint64(strikeApart/time.Second)
 	for i, step := range []struct {
 		now             uint64
@@ -252,43 +253,34 @@ func TestStrikes(t *testing.T) {
 			t.Errorf("step %d: counted %v, blamed %v", i, counted, blamed)
 		}
 	}
-	if f.total != 6 {
-		t.Errorf("%d in all", f.total)
-	}
 }
 
 func TestFaultsAreBoundedAndKept(t *testing.T) {
 	w := newWitness()
-	for i := range maxFaults + 10 {
-		w.faults[identity.NodeID{byte(i), 1}] = &fault{total: 1, strikes: []uint64{uint64(i) + 1}, until: 7}
-		w.forgetLocked()
+	for i := range maxBlames + 10 {
+		w.strikeLocked(keyPlace{mailbox.Address{byte(i), byte(i >> 8)}, identity.NodeID{byte(i), byte(i >> 8), 1}}, uint64(i)+100)
 	}
-	if len(w.faults) != maxFaults || w.faults[identity.NodeID{0, 1}] != nil {
-		t.Errorf("%d are kept", len(w.faults))
+	if len(w.faults) != maxFaults || len(w.blames) != maxBlames || w.blames[keyPlace{node: identity.NodeID{0, 0, 1}}] != nil {
+		t.Errorf("%d and %d are kept", len(w.faults), len(w.blames))
 	}
 	other := newWitness()
 	other.decode(w.encodeLocked())
-	if len(other.faults) != maxFaults {
-		t.Errorf("%d came back", len(other.faults))
-	}
-	for id, f := range w.faults {
-		if g := other.faults[id]; g == nil || g.total != f.total || g.until != f.until || g.strikes[0] != f.strikes[0] {
-			t.Errorf("%+v came back as %+v", f, g)
-		}
+	if !reflect.DeepEqual(other.faults, w.faults) || !reflect.DeepEqual(other.blames, w.blames) {
+		t.Error("others came back")
 	}
 }
 
 func FuzzFaults(f *testing.F) {
 	w := newWitness()
-	w.faults[identity.NodeID{1}] = &fault{total: 1, strikes: []uint64{5}, until: 7}
+	w.strikeLocked(keyPlace{mailbox.Address{1}, identity.NodeID{1}}, 500)
 	f.Add(w.encodeLocked())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		w := newWitness()
 		w.decode(b)
-		if len(w.faults) > maxFaults {
+		if len(w.faults) > maxFaults || len(w.blames) > maxBlames {
 			t.Error("too many")
 		}
-		for _, x := range w.faults {
+		for _, x := range w.blames {
 			if len(x.strikes) == 0 || len(x.strikes) > strikesToBlame {
 				t.Error("a fault without a time")
 			}
