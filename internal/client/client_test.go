@@ -27,7 +27,7 @@ const passphrase = "correct horse battery"
 // quick makes everything that waits wait less.
 func quick() *timing {
 	return &timing{
-		receiptMin: time.Millisecond, receiptMax: 3 * time.Millisecond, tombstones: 5 * time.Millisecond, deleted: 50 * time.Millisecond, grace: time.Minute,
+		receiptMin: time.Millisecond, receiptMax: 3 * time.Millisecond, tombstones: 5 * time.Millisecond, deleted: 50 * time.Millisecond, grace: time.Minute, behind: memberBehind,
 		hedge: 150 * time.Millisecond, attempt: 5 * time.Second, retryMin: 5 * time.Millisecond, retryMax: 50 * time.Millisecond,
 		patience: 10 * time.Second, tick: 200 * time.Millisecond, gap: 2 * time.Second,
 	}

@@ -51,6 +51,10 @@ const (
 	// few hide the round trip, more would only arrive out of order.
 	maxSending = 12
 	perMailbox = 4
+	// memberBehind is how much later a member is asked again for what a majority
+	// has and it lacks: two intervals of reconciliation and a round, after which
+	// an honest one has got what a coordinator kept from it (spec/swarm.md §3).
+	memberBehind = 90 * time.Second
 	// refusals is how often a majority must refuse before a message fails.
 	refusals = 4
 )
@@ -62,6 +66,7 @@ type timing struct {
 	door                   time.Duration // the same of the front door's
 	deleted                time.Duration // within which those of all mailboxes leave
 	grace                  time.Duration // how long a member may be later than another
+	behind                 time.Duration // within which an honest member has got what it was left out of
 	hedge                  time.Duration // when a put goes to a second member too
 	attempt                time.Duration // how long a request may take
 	retryMin, retryMax     time.Duration // backoff between attempts
@@ -86,6 +91,7 @@ var defaultTiming = timing{
 	door:       time.Minute,
 	deleted:    4 * time.Hour,
 	grace:      2 * time.Second,
+	behind:     memberBehind,
 	hedge:      1500 * time.Millisecond,
 	attempt:    12 * time.Second,
 	retryMin:   400 * time.Millisecond,

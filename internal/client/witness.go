@@ -54,6 +54,7 @@ type sighting struct {
 	by      identity.NodeID
 	due     time.Time
 	missing []*subscription // that should bring it too
+	again   bool            // they lacked it when they were asked first
 }
 
 // grace is how long after one member has brought an envelope the others have to
@@ -176,10 +177,7 @@ func (c *Client) witnessLoop() {
 			}
 			continue
 		}
-		c.lookFor(s)
-		c.witness.mu.Lock()
-		delete(c.witness.sightings, s.digest)
-		c.witness.mu.Unlock()
+		c.witness.looked(s, c.lookFor(s), c.random(c.timing.behind, c.timing.behind+c.timing.grace))
 		c.wakeDeletes() // it may be deleted now
 		if c.ctx.Err() != nil {
 			return
@@ -189,8 +187,10 @@ func (c *Client) witnessLoop() {
 
 // lookFor asks each member that has not brought an envelope for it. One that
 // has it kept it back. One that lacks it is at fault only if a majority of the
-// swarm has it: a single member, or a writer, could say so of anything.
-func (c *Client) lookFor(s *sighting) {
+// swarm has it, since a single member, or a writer, could say so of anything,
+// and if it is so again when a member that was left out must have caught up:
+// lacking is for whom to look then.
+func (c *Client) lookFor(s *sighting) (lacking []*subscription) {
 	c.witness.mu.Lock()
 	missing := slices.Clone(s.missing)
 	c.witness.mu.Unlock()
@@ -202,13 +202,32 @@ func (c *Client) lookFor(s *sighting) {
 		if err != nil {
 			continue // whether it answers is another matter
 		}
-		// It may have had it for a moment only, and its push be on its way.
-		if !has && !c.majorityHas(s, sub.node) || !c.sleep(c.grace()) {
-			continue
+		if !has {
+			if !c.majorityHas(s, sub.node) {
+				continue
+			}
+			if !s.again {
+				lacking = append(lacking, sub)
+				continue
+			}
 		}
-		if c.witness.lacks(s, sub) && sub.stands() {
+		// It may have had it for a moment only, and its push be on its way.
+		if c.sleep(c.grace()) && c.witness.lacks(s, sub) && sub.stands() {
 			c.blame(sub)
 		}
+	}
+	return lacking
+}
+
+// looked ends a comparison, or has it made again after a while for those that
+// lacked the envelope and have not brought it meanwhile.
+func (w *witness) looked(s *sighting, lacking []*subscription, after time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s.missing = slices.DeleteFunc(s.missing, func(x *subscription) bool { return !slices.Contains(lacking, x) })
+	s.again, s.due = true, time.Now().Add(after)
+	if len(s.missing) == 0 {
+		delete(w.sightings, s.digest)
 	}
 }
 

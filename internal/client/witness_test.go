@@ -213,6 +213,86 @@ func TestNobodyIsFramed(t *testing.T) {
 	})
 }
 
+// leaveOut has the first member that is subscribed at bring what the second one
+// and another were not told of, as its coordinator can. It returns the second
+// one, and give, which hands it the envelope as reconciliation does.
+func leaveOut(t *testing.T, s *fakeSwarm, bob *person) (first, second identity.NodeID, it mailbox.Item, give func()) {
+	t.Helper()
+	w := bob.conversation()
+	first, second = w.members()
+	loc, _, _, err := w.in.box(w.period)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, envelope := loc.Address(), make([]byte, 4096)
+	it = mailbox.Item{Digest: mailbox.EnvelopeDigest(a, envelope), Expiry: uint64(s.now().Add(time.Hour).Unix()), Envelope: envelope}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	have := 1
+	for _, id := range s.order {
+		if id != first && id != second && have < majority(len(s.order)) {
+			have++
+			s.members[id].box(a).add(it)
+		}
+	}
+	s.members[first].box(a).add(it)
+	return first, second, it, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.members[second].box(a).add(it)
+	}
+}
+
+// asksAgain waits until an envelope is to be looked for a second time.
+func (p *person) asksAgain(d mailbox.Digest) {
+	p.t.Helper()
+	p.until("it is to be looked for again", func() bool {
+		p.witness.mu.Lock()
+		defer p.witness.mu.Unlock()
+		s := p.witness.sightings[d]
+		return s != nil && s.again
+	})
+}
+
+// TestLeftOutMemberIsNotBlamed: a coordinator does not propose to a member, which
+// has the envelope from its peers later than it is first asked for it.
+func TestLeftOutMemberIsNotBlamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, bob := newMorning(t)
+		first, second, it, give := leaveOut(t, s, bob)
+		bob.asksAgain(it.Digest)
+		time.Sleep(memberBehind / 2)
+		if !bob.witness.pending(it.Digest) {
+			t.Error("it may be deleted before the member is asked again")
+		}
+		give()
+		bob.until("it was looked for", func() bool { return !bob.witness.pending(it.Digest) })
+		if f, err := bob.MemberFaults(t.Context()); err != nil || len(f) != 0 {
+			t.Errorf("held against somebody: %+v, %v", f, err)
+		}
+		if a, b := bob.conversation().members(); a != first || b != second {
+			t.Error("a subscription has moved")
+		}
+	})
+}
+
+// TestMemberThatStillLacksItIsBlamed, when it has had the time to catch up.
+func TestMemberThatStillLacksItIsBlamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, bob := newMorning(t)
+		first, second, it, _ := leaveOut(t, s, bob)
+		bob.asksAgain(it.Digest)
+		began := time.Now()
+		bob.until("it is found out", func() bool { return bob.remembers(second, 1) })
+		if d := time.Since(began); d < memberBehind/2 {
+			t.Errorf("blamed %v after it was asked first", d)
+		}
+		if f := bob.heldAgainst(first); f.Count != 0 {
+			t.Errorf("held against the one that brought it: %+v", f)
+		}
+	})
+}
+
 // TestAuditFindsWhatBothKeepBack reads at a third member.
 func TestAuditFindsWhatBothKeepBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
