@@ -144,9 +144,12 @@ func (s *fakeSwarm) tell(m *fakeMember, conn net.Conn, got *mailbox.Received) {
 		return
 	}
 	log := stream.c.n.w.log
-	others := func(kind sightKind, loc mailbox.Locator, size int, stored ...[]byte) {
+	alone := func(kind sightKind, loc mailbox.Locator, size int, stored ...[]byte) {
 		log.said(loc, stream.asked, got)
 		log.saw(m.id, stream, kind, loc, size, stored...)
+	}
+	others := func(kind sightKind, loc mailbox.Locator, size int, stored ...[]byte) {
+		alone(kind, loc, size, stored...)
 		for _, n := range s.dir.SwarmOf(loc.Address()) {
 			if n.ID != m.id {
 				log.saw(n.ID, nil, kind, loc, size)
@@ -160,10 +163,13 @@ func (s *fakeSwarm) tell(m *fakeMember, conn net.Conn, got *mailbox.Received) {
 		e := r.Envelope
 		others(sawPut, r.Locator, len(e), r.Authorization.Signature[:], e[:40], e[len(e)-24:])
 	case *mailbox.Delete:
-		others(sawDelete, r.Locator, len(r.Digests), r.Authorization.Signature[:])
+		see := alone // who has it already tells nobody
+		if log.newDelete(r) {
+			see = others
+		}
+		see(sawDelete, r.Locator, len(r.Digests), r.Authorization.Signature[:])
 	case *mailbox.Fetch:
-		log.said(r.Locator, stream.asked, got)
-		log.saw(m.id, stream, sawFetch, r.Locator, 0, r.Authorization.Signature[:], got.Stamp.Nonce[:])
+		alone(sawFetch, r.Locator, 0, r.Authorization.Signature[:], got.Stamp.Nonce[:])
 	}
 }
 
@@ -216,6 +222,9 @@ func (s *fakeSwarm) handle(m *fakeMember, got *mailbox.Received) (mailbox.Respon
 		return s.fetchLocked(m, r)
 	case *mailbox.Delete:
 		s.deletes++
+		if s.alone[m.id] {
+			return &mailbox.Deleted{}, nil
+		}
 		for _, x := range s.swarmLocked(r.Address()) {
 			x.box(r.Address()).remove(r.Digests)
 		}

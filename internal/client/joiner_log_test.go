@@ -8,6 +8,7 @@ import (
 
 	"sotto/internal/identity"
 	"sotto/internal/mailbox"
+	"sotto/internal/suite"
 )
 
 // sightKind is what a member sees happen to a mailbox.
@@ -76,7 +77,8 @@ type joinLog struct {
 	words  map[int32]*words
 	last   map[int32]int // the class of the latest envelope
 	quotes map[string]mailbox.WorkQuote
-	clock  func() time.Time // the members'
+	buried map[suite.Signature]bool // deletions that members have told one another
+	clock  func() time.Time         // the members'
 	// mark, if set, is what a leaky client would leave in each of its subscriptions.
 	mark func(client int) []byte
 }
@@ -85,7 +87,7 @@ func newJoinLog(nodes []identity.NodeID, clock func() time.Time) *joinLog {
 	l := &joinLog{
 		began: time.Now(), nodes: map[identity.NodeID]uint16{}, seed: maphash.MakeSeed(),
 		boxes: map[mailbox.Address]int32{}, subs: map[int32]int32{}, first: map[uint64]int32{}, twins: map[uint64][]int32{}, sizes: map[int32][4]int{},
-		words: map[int32]*words{}, last: map[int32]int{}, quotes: map[string]mailbox.WorkQuote{}, clock: clock,
+		words: map[int32]*words{}, last: map[int32]int{}, quotes: map[string]mailbox.WorkQuote{}, buried: map[suite.Signature]bool{}, clock: clock,
 	}
 	for i, id := range nodes {
 		l.nodes[id] = uint16(i)
@@ -127,6 +129,15 @@ func (l *joinLog) cells(circuit int32, size int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.bursts = append(l.bursts, cellSight{l.now(), circuit})
+}
+
+// newDelete reports whether a deletion is one that no member was asked for yet.
+func (l *joinLog) newDelete(r *mailbox.Delete) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	known := l.buried[r.Authorization.Signature]
+	l.buried[r.Authorization.Signature] = true
+	return !known
 }
 
 // ended notes that a stream is over at the member.

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"sotto/internal/directory"
 	"sotto/internal/identity"
 	"sotto/internal/mailbox"
 	"sotto/internal/vault"
@@ -19,6 +18,7 @@ import (
 // what fills it keeps others out.
 func (c *Client) deleteLoop(kick signal, door bool, apart time.Duration) {
 	failures, pause := uint32(0), time.Duration(0) // some may be left from before
+	burials := map[vault.TombstoneBox]*burial{}
 	for {
 		if !c.wait(kick, pause) {
 			return
@@ -34,8 +34,13 @@ func (c *Client) deleteLoop(kick signal, door bool, apart time.Duration) {
 			}
 			box := boxes[c.random(0, time.Duration(len(boxes)-1))]
 			for more := true; more; {
-				if more, err = c.deleteFrom(box); err != nil {
+				if burials[box] == nil {
+					burials[box] = &burial{}
+				}
+				if more, err = c.deleteFrom(box, burials[box]); err != nil {
 					failed[box] = true
+				} else {
+					delete(burials, box)
 				}
 			}
 		}
@@ -69,7 +74,7 @@ func (c *Client) deletable(door bool, failed map[vault.TombstoneBox]bool) (boxes
 
 // deleteFrom sends the tombstones of one mailbox, as many as one request holds,
 // and says whether there may be more.
-func (c *Client) deleteFrom(box vault.TombstoneBox) (more bool, _ error) {
+func (c *Client) deleteFrom(box vault.TombstoneBox, b *burial) (more bool, _ error) {
 	var group []vault.Tombstone
 	err := c.vault.View(c.ctx, func(tx *vault.Tx) (err error) {
 		group, err = tx.Tombstones(box, mailbox.MaxDigests)
@@ -83,7 +88,7 @@ func (c *Client) deleteFrom(box vault.TombstoneBox) (more bool, _ error) {
 	if len(group) == 0 {
 		return false, errCompared
 	}
-	if err := c.bury(group); err != nil && c.worthDeleting(group) {
+	if err := c.bury(group, b); err != nil && c.worthDeleting(group) {
 		return false, err
 	}
 	err = c.update(func(tx *vault.Tx) error {
@@ -110,7 +115,19 @@ func (c *Client) worthDeleting(group []vault.Tombstone) bool {
 	return err == nil && group[0].Expiry > uint64(c.now().Unix())
 }
 
-func (c *Client) bury(group []vault.Tombstone) error {
+// burial is who has said of which tombstones that they are taken, so that nobody
+// is asked for the same again while too few have.
+type burial struct {
+	group []vault.Tombstone
+	taken map[identity.NodeID]bool
+}
+
+// bury sends one Delete to one member after the other until a majority of them
+// have said that they took it: one could say so and tell no other.
+func (c *Client) bury(group []vault.Tombstone, b *burial) error {
+	if !slices.Equal(b.group, group) {
+		b.group, b.taken = group, map[identity.NodeID]bool{}
+	}
 	p := identity.Period(group[0].Period)
 	in := c.inboxOf(group[0].Owner)
 	if in == nil {
@@ -131,16 +148,45 @@ func (c *Client) bury(group []vault.Tombstone) error {
 	}
 	d.Expiry = nextHour(d.Expiry)
 	d.Sign(key.signer, key.cert)
-	_, err = c.each(c.ctx, t, func(ctx context.Context, n directory.Node) error {
-		resp, err := c.call(ctx, t, n.ID, fixed(d))
-		if err != nil {
-			return err
+	nodes := c.order(t.loc.Address())
+	if len(nodes) == 0 {
+		return errNoSwarm
+	}
+	left := majority(len(nodes))
+	for _, n := range nodes {
+		if b.taken[n.ID] {
+			left--
 		}
-		if _, ok := resp.(*mailbox.Deleted); !ok {
-			return unexpected(resp)
+	}
+	for _, n := range nodes {
+		if left <= 0 {
+			return nil
 		}
+		if b.taken[n.ID] {
+			continue
+		}
+		if err = c.deleteAt(t, n.ID, d); err == nil {
+			b.taken[n.ID] = true
+			left--
+		}
+	}
+	if left <= 0 {
 		return nil
-	})
+	}
+	return err
+}
+
+// deleteAt asks one member to delete.
+func (c *Client) deleteAt(t target, node identity.NodeID, d *mailbox.Delete) error {
+	ctx, cancel := context.WithTimeout(c.ctx, c.timing.attempt)
+	defer cancel()
+	resp, err := c.call(ctx, t, node, fixed(d))
+	if err == nil {
+		if _, ok := resp.(*mailbox.Deleted); !ok {
+			err = unexpected(resp)
+		}
+	}
+	c.report(c.ctx, t.at(node), err)
 	return err
 }
 
