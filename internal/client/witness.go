@@ -200,7 +200,8 @@ func (c *Client) lookFor(s *sighting) (lacking []*subscription) {
 		}
 		has, err := c.hasEnvelope(s, sub.node)
 		if err != nil {
-			continue // whether it answers is another matter
+			c.leave(sub)
+			continue
 		}
 		if !has {
 			if !c.majorityHas(s, sub.node) {
@@ -217,6 +218,16 @@ func (c *Client) lookFor(s *sighting) (lacking []*subscription) {
 		}
 	}
 	return lacking
+}
+
+// leave ends a subscription at a member that neither brings an envelope nor
+// answers when it is asked for it: nothing is held against it, which may be busy
+// or away, but its mailbox is read elsewhere.
+func (c *Client) leave(sub *subscription) {
+	if c.ctx.Err() == nil {
+		c.avoid(keyPlace{sub.box, sub.node})
+		sub.close()
+	}
 }
 
 // looked ends a comparison, or has it made again after a while for those that

@@ -293,6 +293,43 @@ func TestMemberThatStillLacksItIsBlamed(t *testing.T) {
 	})
 }
 
+// TestSilentMemberIsLeft: a member neither pushes nor lets itself be asked.
+func TestSilentMemberIsLeft(t *testing.T) {
+	for name, silence := range map[string]func(s *fakeSwarm, mine func(identity.NodeID, mailbox.Request) bool){
+		"refuses": func(s *fakeSwarm, mine func(identity.NodeID, mailbox.Request) bool) {
+			s.hook = func(node identity.NodeID, req mailbox.Request) error {
+				if mine(node, req) {
+					return mailbox.ErrExpired // not what makes a member stand behind others
+				}
+				return nil
+			}
+		},
+		"answers nothing": func(s *fakeSwarm, mine func(identity.NodeID, mailbox.Request) bool) { s.mute = mine },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, alice, bob := newMorning(t)
+				liar, honest := bob.conversation().members()
+				s.keepBack(liar)
+				s.mu.Lock()
+				silence(s, func(node identity.NodeID, req mailbox.Request) bool {
+					_, fetch := req.(*mailbox.Fetch)
+					return fetch && node == liar
+				})
+				s.mu.Unlock()
+				alice.send(bob, "in spite of it")
+				bob.until("it is read elsewhere", func() bool {
+					a, b := bob.conversation().members()
+					return a != liar && b != liar && (a == honest || b == honest)
+				})
+				if f, err := bob.MemberFaults(t.Context()); err != nil || len(f) != 0 {
+					t.Errorf("held against somebody: %+v, %v", f, err)
+				}
+			})
+		})
+	}
+}
+
 // TestAuditFindsWhatBothKeepBack reads at a third member.
 func TestAuditFindsWhatBothKeepBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
