@@ -73,6 +73,15 @@ func (s *fakeSwarm) serve(m *fakeMember, conn net.Conn) {
 			s.subscribe(m, conn, got, sub, sealer)
 			return
 		}
+		s.mu.Lock()
+		var held <-chan struct{}
+		if s.stall != nil {
+			held = s.stall(m.id, got.Request)
+		}
+		s.mu.Unlock()
+		if held != nil {
+			<-held
+		}
 		resp, err := s.handle(m, got)
 		if err != nil {
 			resp = mailbox.Refuse(err)

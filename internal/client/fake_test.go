@@ -45,6 +45,8 @@ type fakeSwarm struct {
 	withhold map[identity.NodeID]bool
 	// mute drops the reply to a request that was handled.
 	mute func(node identity.NodeID, req mailbox.Request) bool
+	// stall, if set, may hold a request up until the channel is closed.
+	stall func(node identity.NodeID, req mailbox.Request) <-chan struct{}
 	// alone makes a member say that it deleted, and delete nothing.
 	alone map[identity.NodeID]bool
 	// marking makes members give each stream that asks a request key of its

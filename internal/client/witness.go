@@ -14,8 +14,9 @@ import (
 
 // Finding out who keeps messages back (spec/client.md §5.12).
 const (
-	// maxSightings bounds what is being compared: more than arrives in that time.
-	maxSightings = 256
+	// maxSightings bounds what waits for comparison of one mailbox: more than
+	// arrives in that time, and none takes the place of another's.
+	maxSightings = 64
 	// witnessPages bounds what is fetched to find one envelope.
 	witnessPages = 4
 	// auditMin and auditMax bound the pause between two looks at a third member.
@@ -31,6 +32,7 @@ type witness struct {
 	watches   map[watchKey]*watch
 	past      map[watchKey]bool // mailboxes that two stood at till their end
 	sightings map[mailbox.Digest]*sighting
+	looking   map[watchKey]bool // mailboxes of which one is looked for now
 	faults    map[identity.NodeID]*fault
 	blames    map[keyPlace]*blame
 }
@@ -41,6 +43,7 @@ func newWitness() witness {
 		watches:   map[watchKey]*watch{},
 		past:      map[watchKey]bool{},
 		sightings: map[mailbox.Digest]*sighting{},
+		looking:   map[watchKey]bool{},
 		faults:    map[identity.NodeID]*fault{},
 		blames:    map[keyPlace]*blame{},
 	}
@@ -56,6 +59,8 @@ type sighting struct {
 	missing []*subscription // that should bring it too
 	again   bool            // they lacked it when they were asked first
 }
+
+func (s *sighting) key() watchKey { return watchKey{s.in.id(), s.period} }
 
 // grace is how long after one member has brought an envelope the others have to
 // have brought it.
@@ -83,7 +88,7 @@ func (w *witness) saw(c *Client, a arrival, digest mailbox.Digest, fresh bool) (
 		return !a.pushed && w.past[key]
 	}
 	missing := watch.others(a.node)
-	if len(missing) == 0 || len(w.sightings) >= maxSightings {
+	if len(missing) == 0 || w.waitingLocked(key) >= maxSightings {
 		return false
 	}
 	w.sightings[digest] = &sighting{
@@ -91,6 +96,16 @@ func (w *witness) saw(c *Client, a arrival, digest mailbox.Digest, fresh bool) (
 	}
 	w.due.kick()
 	return false
+}
+
+// waitingLocked counts what waits for comparison of a mailbox.
+func (w *witness) waitingLocked(key watchKey) (n int) {
+	for _, s := range w.sightings {
+		if s.key() == key {
+			n++
+		}
+	}
+	return n
 }
 
 // others returns the subscriptions that are to bring, too, what node has.
@@ -148,12 +163,16 @@ func (w *witness) drained(key watchKey) {
 }
 
 // next returns the sighting that is due, or how long until one is; none is
-// negative.
+// negative. Of a mailbox of which one is looked for it returns no other until
+// looked ends that.
 func (w *witness) next() (*sighting, time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var first *sighting
 	for _, s := range w.sightings {
+		if w.looking[s.key()] {
+			continue
+		}
 		if first == nil || s.due.Before(first.due) {
 			first = s
 		}
@@ -164,12 +183,15 @@ func (w *witness) next() (*sighting, time.Duration) {
 	if left := time.Until(first.due); left > 0 {
 		return nil, left
 	}
+	w.looking[first.key()] = true
 	return first, 0
 }
 
-// witnessLoop looks for what did not come, one after the other.
+// witnessLoop looks for what did not come, of each mailbox one after the other
+// and of all side by side: a member that lets one wait must not see it in
+// another.
 func (c *Client) witnessLoop() {
-	for {
+	for c.ctx.Err() == nil {
 		s, left := c.witness.next()
 		if s == nil {
 			if !c.wait(c.witness.due, left) {
@@ -177,11 +199,11 @@ func (c *Client) witnessLoop() {
 			}
 			continue
 		}
-		c.witness.looked(s, c.lookFor(s), c.random(c.timing.behind, c.timing.behind+c.timing.grace))
-		c.wakeDeletes() // it may be deleted now
-		if c.ctx.Err() != nil {
-			return
-		}
+		c.goDo(func() {
+			c.witness.looked(s, c.lookFor(s), c.random(c.timing.behind, c.timing.behind+c.timing.grace))
+			c.witness.due.kick()
+			c.wakeDeletes() // it may be deleted now
+		})
 	}
 }
 
@@ -236,6 +258,7 @@ func (w *witness) looked(s *sighting, lacking []*subscription, after time.Durati
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s.missing = slices.DeleteFunc(s.missing, func(x *subscription) bool { return !slices.Contains(lacking, x) })
+	delete(w.looking, s.key())
 	s.again, s.due = true, time.Now().Add(after)
 	if len(s.missing) == 0 {
 		delete(w.sightings, s.digest)
