@@ -1,8 +1,10 @@
 package client
 
 import (
+	"crypto/rand"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"sotto/internal/identity"
 	"sotto/internal/mailbox"
@@ -89,6 +91,46 @@ func TestComparisonsOfOneMailboxAreBounded(t *testing.T) {
 		}
 		if n := len(w.sightings); n != 2*maxSightings {
 			t.Errorf("%d are compared of two mailboxes", n)
+		}
+	})
+}
+
+// TestEachMailboxIsAuditedOften: as often as if it were the account's only one,
+// at moments of its own, and no more once it is not watched.
+func TestEachMailboxIsAuditedOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const boxes = 200
+		w := &watch{stands: [replicas]*subscription{}}
+		c := &Client{swarms: swarms{members: &members{rand: rand.Reader}, witness: newWitness()}}
+		var ended func()
+		for i := range identity.Period(boxes) {
+			ended = c.witness.watching(watchKey{period: i}, w)
+		}
+		began, last, most := time.Now(), map[identity.Period]time.Time{}, time.Duration(0)
+		moments := map[time.Time]bool{}
+		for time.Since(began) < identity.PeriodLength {
+			key, left := c.nextAudit()
+			if left != 0 {
+				time.Sleep(left)
+				continue
+			}
+			before, known := last[key.period]
+			if !known {
+				before = began
+			}
+			most = max(most, time.Since(before))
+			last[key.period] = time.Now()
+			moments[time.Now()] = true
+		}
+		if len(last) != boxes || most > auditEvery*3/2 {
+			t.Errorf("%d of %d mailboxes audited, one after %v", len(last), boxes, most)
+		}
+		if len(moments) < 5*boxes {
+			t.Errorf("audits at %d moments", len(moments))
+		}
+		ended()
+		if _, ok := c.witness.audits[watchKey{period: boxes - 1}]; ok {
+			t.Error("audited though it is watched no more")
 		}
 	})
 }

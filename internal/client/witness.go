@@ -9,7 +9,6 @@ import (
 	"sotto/internal/directory"
 	"sotto/internal/identity"
 	"sotto/internal/mailbox"
-	"sotto/internal/suite"
 )
 
 // Finding out who keeps messages back (spec/client.md §5.12).
@@ -19,14 +18,16 @@ const (
 	maxSightings = 64
 	// witnessPages bounds what is fetched to find one envelope.
 	witnessPages = 4
-	// auditMin and auditMax bound the pause between two looks at a third member.
-	auditMin = 30 * time.Minute
-	auditMax = 90 * time.Minute
+	// auditEvery is how often each mailbox is read at a third member, half of it
+	// more or less: several times in a period, so that what both of the others
+	// keep back is hours late at most, whatever else the account reads.
+	auditEvery = 6 * time.Hour
 )
 
 // witness compares what the members bring that one mailbox is subscribed at.
 type witness struct {
 	due signal
+	new signal // a watch began
 
 	mu        sync.Mutex // guards what follows
 	watches   map[watchKey]*watch
@@ -34,17 +35,20 @@ type witness struct {
 	sightings map[mailbox.Digest]*sighting
 	looking   map[watchKey]bool // mailboxes of which one is looked for now
 	faults    map[identity.NodeID]*fault
+	audits    map[watchKey]time.Time // when each watched mailbox is audited next
 	blames    map[keyPlace]*blame
 }
 
 func newWitness() witness {
 	return witness{
 		due:       newSignal(),
+		new:       newSignal(),
 		watches:   map[watchKey]*watch{},
 		past:      map[watchKey]bool{},
 		sightings: map[mailbox.Digest]*sighting{},
 		looking:   map[watchKey]bool{},
 		faults:    map[identity.NodeID]*fault{},
+		audits:    map[watchKey]time.Time{},
 		blames:    map[keyPlace]*blame{},
 	}
 }
@@ -142,6 +146,7 @@ func (w *witness) watching(key watchKey, watch *watch) (ended func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.watches[key] = watch
+	w.new.kick()
 	return func() {
 		watch.mu.Lock()
 		both := !slices.Contains(watch.stands[:], nil)
@@ -149,6 +154,7 @@ func (w *witness) watching(key watchKey, watch *watch) (ended func()) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		delete(w.watches, key)
+		delete(w.audits, key)
 		if both {
 			w.past[key] = true
 		}
@@ -326,20 +332,46 @@ func (c *Client) hasEnvelope(s *sighting, node identity.NodeID) (has bool, _ err
 	return has, err
 }
 
-// auditLoop reads, now and then, one mailbox at a member that it is not
-// subscribed at: what both of the others keep back comes to light.
+// auditLoop reads each mailbox, at random moments of its own, at a member that
+// it is not subscribed at: what both of the others keep back comes to light.
 func (c *Client) auditLoop() {
-	for c.sleep(c.random(auditMin, auditMax)) {
-		c.audit()
+	for {
+		key, left := c.nextAudit()
+		if left == 0 {
+			c.audit(key)
+		} else if !c.wait(c.witness.new, left) {
+			return
+		}
 	}
 }
 
-func (c *Client) audit() {
-	keys := c.witness.standing()
-	if len(keys) == 0 {
-		return
+// nextAudit returns the mailbox whose audit is due, and draws when its next one
+// is, or how long until one is due; negative if nothing is watched.
+func (c *Client) nextAudit() (first watchKey, left time.Duration) {
+	w := &c.witness
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.watches) == 0 {
+		return first, -1
 	}
-	key := keys[c.below(len(keys))]
+	now := time.Now()
+	var at time.Time
+	for key := range w.watches {
+		if _, ok := w.audits[key]; !ok {
+			w.audits[key] = now.Add(c.random(0, auditEvery))
+		}
+		if due := w.audits[key]; at.IsZero() || due.Before(at) {
+			first, at = key, due
+		}
+	}
+	if left = at.Sub(now); left > 0 {
+		return first, left
+	}
+	w.audits[first] = now.Add(c.random(auditEvery/2, auditEvery*3/2))
+	return first, 0
+}
+
+func (c *Client) audit(key watchKey) {
 	in := c.inboxOf(key.inbox)
 	if in == nil {
 		return
@@ -363,20 +395,6 @@ func (c *Client) audit() {
 
 // below draws a number below n.
 func (c *Client) below(n int) int { return int(c.random(0, time.Duration(n))) % n }
-
-// standing returns the mailboxes that are watched, in no order of use.
-func (w *witness) standing() (out []watchKey) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for key := range w.watches {
-		out = append(out, key)
-	}
-	slices.SortFunc(out, func(a, b watchKey) int {
-		x, y := suite.Hash(labelOrder, a.inbox[:]), suite.Hash(labelOrder, b.inbox[:])
-		return slices.Compare(append(x[:], byte(a.period)), append(y[:], byte(b.period)))
-	})
-	return out
-}
 
 // subscribed returns the members that a mailbox is subscribed at, or about to be.
 func (w *witness) subscribed(key watchKey) []identity.NodeID {

@@ -334,7 +334,8 @@ func TestSilentMemberIsLeft(t *testing.T) {
 func TestAuditFindsWhatBothKeepBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, alice, bob := newMorning(t)
-		first, second := bob.conversation().members()
+		w := bob.conversation()
+		first, second := w.members()
 		s.keepBack(first, second)
 		before := len(bob.texts(alice, false))
 		alice.send(bob, "in spite of both")
@@ -343,7 +344,7 @@ func TestAuditFindsWhatBothKeepBack(t *testing.T) {
 			t.Fatalf("%d messages came by themselves: the test looks at nothing", n-before)
 		}
 		bob.until("an audit finds it", func() bool {
-			bob.audit()
+			bob.audit(watchKey{w.in.id(), w.period})
 			return len(bob.texts(alice, false)) > before
 		})
 		bob.until("both are found out", func() bool { return bob.heldAgainst(first).Count == 1 && bob.heldAgainst(second).Count == 1 })
