@@ -29,9 +29,10 @@ func (c *Client) place(ctx context.Context) (free func(), ok bool) {
 	}
 }
 
-// drainOld reads periods that are over to their end, oldest first, and notes
-// each one that is done, so that it is not read again. tried is called when all
-// was read, or failed for the first time.
+// drainOld reads periods that are over to their end, oldest first. tried is
+// called when all was read at a majority, or failed for the first time. Each one
+// that is done is then read at its other members, and noted, so that it is not
+// read again.
 func (c *Client) drainOld(ctx context.Context, in inbox, old []identity.Period, tried func()) {
 	for n := uint32(0); len(old) > 0; n++ {
 		free, ok := c.place(ctx)
@@ -41,8 +42,11 @@ func (c *Client) drainOld(ctx context.Context, in inbox, old []identity.Period, 
 		done, err := c.drainAllOf(ctx, in, old)
 		free()
 		tried()
-		old = old[done:]
-		if ctx.Err() != nil || err == nil {
+		if ctx.Err() != nil || c.finishAll(ctx, in, old, done) != nil {
+			return
+		}
+		old = old[len(done):]
+		if err == nil {
 			return
 		}
 		c.noteFault(err)
@@ -52,38 +56,82 @@ func (c *Client) drainOld(ctx context.Context, in inbox, old []identity.Period, 
 	}
 }
 
-// drainAllOf reads one period after the other until one fails, and returns how
-// many are done.
-func (c *Client) drainAllOf(ctx context.Context, in inbox, old []identity.Period) (done int, err error) {
+// nodeSet is the members that a mailbox was read at.
+type nodeSet map[identity.NodeID]bool
+
+// drainAllOf reads one period after the other until one fails, and returns at
+// which members those were read that are done.
+func (c *Client) drainAllOf(ctx context.Context, in inbox, old []identity.Period) (done []nodeSet, _ error) {
 	for _, p := range old {
+		var read nodeSet
 		if _, err := in.credential(p); err == nil { // else its keys are gone: nothing there can be read
-			if err := c.drain(ctx, in, p); err != nil {
+			if read, err = c.drain(ctx, in, p); err != nil {
 				return done, err
 			}
 		}
-		if err := c.update(func(tx *vault.Tx) error { return in.setRead(tx, p+1) }); err != nil {
-			return done, err
-		}
-		c.witness.drained(watchKey{in.id(), p})
-		done++
+		done = append(done, read)
 	}
 	return done, nil
 }
 
-// drain reads a mailbox to its end at a majority of its swarm, which meets the
-// majority that every acknowledged envelope lies at, and returns when all of
-// it is in the vault. More members are asked only in the place of those that
-// fail or are slow.
-func (c *Client) drain(ctx context.Context, in inbox, p identity.Period) error {
+// finishAll reads periods that a majority has shown at the other members too,
+// each at a moment of its own, since nothing waits for it, and notes them as
+// read for ever: the one member that a majority has in common with those that
+// signed for an envelope may be a liar.
+func (c *Client) finishAll(ctx context.Context, in inbox, old []identity.Period, done []nodeSet) error {
+	for i, read := range done {
+		if read != nil {
+			if !c.pause(ctx, c.random(0, c.timing.second)) {
+				return ctx.Err()
+			}
+			c.drainOthers(ctx, in, old[i], read)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := c.update(func(tx *vault.Tx) error { return in.setRead(tx, old[i]+1) }); err != nil {
+			return err
+		}
+		c.witness.drained(watchKey{in.id(), old[i]})
+	}
+	return nil
+}
+
+// drainOthers reads a mailbox at those of its members that it was not read at,
+// if they answer.
+func (c *Client) drainOthers(ctx context.Context, in inbox, p identity.Period, read nodeSet) {
 	t, _, err := c.readTarget(in, p, 0)
 	if err != nil {
-		return err
+		return // its keys went meanwhile
+	}
+	for i, n := range c.order(t.loc.Address()) {
+		if read[n.ID] || ctx.Err() != nil {
+			continue
+		}
+		one, cancel := context.WithTimeout(ctx, c.timing.attempt)
+		c.report(ctx, t.at(n.ID), c.drainAt(one, in, p, i, n))
+		cancel()
+	}
+}
+
+// drain reads a mailbox to its end at a majority of its swarm, which meets the
+// majority that every acknowledged envelope lies at, and returns when all of
+// it is in the vault, with the members that have shown it. More members are
+// asked only in the place of those that fail or are slow.
+func (c *Client) drain(ctx context.Context, in inbox, p identity.Period) (nodeSet, error) {
+	t, _, err := c.readTarget(in, p, 0)
+	if err != nil {
+		return nil, err
 	}
 	nodes := c.order(t.loc.Address())
 	if len(nodes) == 0 {
-		return errNoSwarm
+		return nil, errNoSwarm
 	}
-	results := make(chan error, len(nodes))
+	type result struct {
+		node identity.NodeID
+		err  error
+	}
+	results := make(chan result, len(nodes))
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	ctx, cancel := context.WithTimeout(ctx, 2*c.timing.attempt)
@@ -98,7 +146,7 @@ func (c *Client) drain(ctx context.Context, in inbox, p identity.Period) error {
 		wg.Go(func() {
 			err := c.drainAt(ctx, in, p, i, n)
 			c.report(ctx, t.at(n.ID), err)
-			results <- err
+			results <- result{n.ID, err}
 		})
 	}
 	need := majority(len(nodes))
@@ -107,14 +155,15 @@ func (c *Client) drain(ctx context.Context, in inbox, p identity.Period) error {
 	}
 	hedge := newTimer(c.timing.hedge)
 	defer hedge.Stop()
-	for ok, answers := 0, 0; answers < next; {
+	read := nodeSet{}
+	for answers := 0; answers < next; {
 		select {
-		case err := <-results:
+		case r := <-results:
 			answers++
-			if err != nil {
+			if r.err != nil {
 				more()
-			} else if ok++; ok == need {
-				return nil
+			} else if read[r.node] = true; len(read) == need {
+				return read, nil
 			}
 		case <-hedge.C:
 			more()
@@ -122,9 +171,9 @@ func (c *Client) drain(ctx context.Context, in inbox, p identity.Period) error {
 		}
 	}
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
-	return errDrain
+	return nil, errDrain
 }
 
 func (c *Client) drainAt(ctx context.Context, in inbox, p identity.Period, replica int, n directory.Node) error {
@@ -214,7 +263,7 @@ func (c *Client) syncOne(ctx context.Context, key watchKey) error {
 		if !ok {
 			return ctx.Err()
 		}
-		err := c.drain(ctx, in, key.period)
+		_, err := c.drain(ctx, in, key.period)
 		free()
 		if err == nil {
 			return nil
