@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -32,8 +33,13 @@ const (
 	tellNodes = 16
 	// askTimeout bounds one question with its answer of 1 + MaxPast documents.
 	askTimeout = 30 * time.Second
-	// maxAnswering bounds the questions that a node answers at a time.
-	maxAnswering = 32
+	// maxAnswering bounds the questions that a node answers at a time, and
+	// maxAnsweringOne those of one other node.
+	maxAnswering    = 32
+	maxAnsweringOne = 2
+	// questionTimeout is how long a question may take to come: until it is there
+	// it takes no place, and is not worth waiting for.
+	questionTimeout = 5 * time.Second
 )
 
 // follower keeps a node's directory up to date: from its folder and from other
@@ -42,12 +48,12 @@ type follower struct {
 	live   *directory.Live
 	folder *folder
 	self   identity.NodeID
-	dialer serviceDialer
+	dialer swarm.PeerDialer
 	log    *slog.Logger
 
 	reload    chan struct{}
 	ahead     chan identity.NodeID // nodes that asked and have more
-	answering chan struct{}
+	answering answering
 
 	// adopting is held from the check of a directory until it is adopted.
 	adopting sync.Mutex
@@ -55,14 +61,13 @@ type follower struct {
 	proofs   prometheus.Gauge
 }
 
-func newFollower(live *directory.Live, folder *folder, self identity.NodeID, dialer serviceDialer, log *slog.Logger, registry prometheus.Registerer) (*follower, error) {
+func newFollower(live *directory.Live, folder *folder, self identity.NodeID, dialer swarm.PeerDialer, log *slog.Logger, registry prometheus.Registerer) (*follower, error) {
 	f := &follower{
 		live: live, folder: folder, self: self, dialer: dialer, log: log,
-		reload:    make(chan struct{}, 1),
-		ahead:     make(chan identity.NodeID, 1),
-		answering: make(chan struct{}, maxAnswering),
-		forks:     prometheus.NewCounter(prometheus.CounterOpts{Name: "sotto_directory_forks_total", Help: "Directories refused because another one has their serial."}),
-		proofs:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "sotto_directory_forks", Help: "Proofs of such directories in the node's folder."}),
+		reload: make(chan struct{}, 1),
+		ahead:  make(chan identity.NodeID, 1),
+		forks:  prometheus.NewCounter(prometheus.CounterOpts{Name: "sotto_directory_forks_total", Help: "Directories refused because another one has their serial."}),
+		proofs: prometheus.NewGauge(prometheus.GaugeOpts{Name: "sotto_directory_forks", Help: "Proofs of such directories in the node's folder."}),
 	}
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
@@ -119,22 +124,40 @@ func (f *follower) watch(ctx context.Context) {
 func (f *follower) gossip(ctx context.Context) {
 	changed := f.live.Changed()
 	f.askSome(ctx, tellNodes)
+	now := time.NewTimer(askEvery + rand.N(askEvery/3))
+	defer now.Stop()
+	vain := make(map[identity.NodeID]time.Time) // when nodes that claimed to have more gave nothing
 	for {
-		timer := time.NewTimer(askEvery + rand.N(askEvery/3))
 		select {
 		case <-changed:
 			changed = f.live.Changed()
 			f.askSome(ctx, tellNodes)
 		case id := <-f.ahead:
-			f.ask(ctx, id)
-		case <-timer.C:
+			f.askClaimant(ctx, id, vain)
+		case <-now.C:
 			f.askSome(ctx, 1)
+			now.Reset(askEvery + rand.N(askEvery/3))
 		case <-ctx.Done():
-		}
-		timer.Stop()
-		if ctx.Err() != nil {
 			return
 		}
+	}
+}
+
+// askClaimant asks a node that seems to have more. One that then gives nothing is
+// not asked for its claims again before everybody has his turn by the clock.
+func (f *follower) askClaimant(ctx context.Context, id identity.NodeID, vain map[identity.NodeID]time.Time) {
+	for other, at := range vain { // as many as nodes at most
+		if time.Since(at) >= askEvery {
+			delete(vain, other)
+		}
+	}
+	if _, ok := vain[id]; ok {
+		return
+	}
+	before := directory.AskingOf(f.live).Encode()
+	f.ask(ctx, id)
+	if bytes.Equal(before, directory.AskingOf(f.live).Encode()) {
+		vain[id] = time.Now()
 	}
 }
 
@@ -244,14 +267,11 @@ func parseAnswer(b []byte) (count int, err error) {
 	return count, nil
 }
 
-// serve answers another node's question.
-func (f *follower) serve(from identity.NodeID, rwc io.ReadWriter) error {
-	select {
-	case f.answering <- struct{}{}:
-		defer func() { <-f.answering }()
-	default:
-		return swarm.ErrTooMany
-	}
+// serve answers another node's question, which has to come soon and to be read
+// before it takes one of the places of those that are answered.
+func (f *follower) serve(from identity.NodeID, rwc io.ReadWriteCloser) error {
+	timer := time.AfterFunc(questionTimeout, func() { cut(rwc) })
+	defer timer.Stop()
 	b, err := wire.ReadFrame(rwc, directory.MaxAsking)
 	if err != nil {
 		return err
@@ -260,6 +280,11 @@ func (f *follower) serve(from identity.NodeID, rwc io.ReadWriter) error {
 	if err != nil {
 		return err
 	}
+	if !f.answering.begin(from) {
+		return swarm.ErrTooMany
+	}
+	defer f.answering.end(from)
+	timer.Reset(askTimeout)
 	send := asking.Lacks(f.live)
 	if err := wire.WriteFrame(rwc, []byte{directory.Version, byte(len(send))}); err != nil {
 		return err

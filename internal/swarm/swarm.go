@@ -72,7 +72,7 @@ type Config struct {
 
 	// ServeDirectory answers a question of another node for directories, for
 	// at most streamIdle. Nil: such streams are refused.
-	ServeDirectory func(from identity.NodeID, rwc io.ReadWriter) error
+	ServeDirectory func(from identity.NodeID, rwc io.ReadWriteCloser) error
 
 	Now     func() time.Time      // nil: time.Now
 	Rand    io.Reader             // nil: crypto/rand
