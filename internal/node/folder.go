@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,34 +26,46 @@ const directoriesDir = "directories"
 type folder struct {
 	dir string
 
+	aside []error // why open set files aside
+
 	mu   sync.Mutex  // guards seen
 	seen fs.FileInfo // of network.json, when it was read last
 }
 
+// suffixRefused ends the name of a file that was set aside.
+const suffixRefused = ".refused"
+
 // open reads all that the folder has, and returns a source that begins with the
-// newest.
+// newest. Files that are no directories are set aside, as long as one is left.
 func (f *folder) open(now func() time.Time) (*directory.Live, error) {
-	if err := f.note(); err != nil { // first: what is put there meanwhile is another
-		return nil, err
+	noted := f.note() // first: what is put there meanwhile is another
+	if noted != nil && !errors.Is(noted, fs.ErrNotExist) {
+		return nil, noted
 	}
-	given, err := f.read(networkFile)
-	if err != nil {
-		return nil, err
-	}
-	all := []*directory.Network{given}
-	newest := given
 	names, err := f.copies()
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range names {
+	var all []*directory.Network
+	var newest *directory.Network
+	bad := make(map[string]error)
+	for _, name := range append([]string{networkFile}, names...) {
 		n, err := f.read(name)
 		if err != nil {
-			return nil, err
+			bad[name] = err
+			continue
 		}
 		all = append(all, n)
-		if n.Document.Serial > newest.Document.Serial {
+		if newest == nil || n.Document.Serial > newest.Document.Serial {
 			newest = n
+		}
+	}
+	if newest == nil {
+		return nil, fmt.Errorf("%w: put the %s of whoever signs the network's directories into the node's folder", bad[networkFile], networkFile)
+	}
+	for name, err := range bad {
+		if err := f.setAside(name, err); err != nil {
+			return nil, err
 		}
 	}
 	d, err := newest.Directory()
@@ -66,10 +79,21 @@ func (f *folder) open(now func() time.Time) (*directory.Live, error) {
 			if errors.As(err, &fork) {
 				err = errors.Join(err, f.keepFork(fork))
 			}
-			return nil, fmt.Errorf("node: %s does not fit the directories that this node has (%s): %w", networkFile, directoriesDir, err)
+			return nil, fmt.Errorf("node: %s does not fit the directories that this node has (%s): remove it, and the node goes on with these: %w", networkFile, directoriesDir, err)
 		}
 	}
 	return live, f.store(d.Network())
+}
+
+// setAside renames a file that is of no use, so that its place can be taken and
+// its operator can look at it.
+func (f *folder) setAside(name string, why error) error {
+	f.aside = append(f.aside, why)
+	path := filepath.Join(f.dir, name)
+	if err := os.Rename(path, path+suffixRefused); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("node: %w", err)
+	}
+	return nil
 }
 
 // copies lists the files of past and present directories.
@@ -152,8 +176,11 @@ func (f *folder) store(n *directory.Network) error {
 	if err := os.MkdirAll(filepath.Join(f.dir, directoriesDir), 0o700); err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
-	if err := ReplaceFile(filepath.Join(f.dir, directoriesDir, copyName(n.Document.Serial)), b); err != nil {
-		return err
+	path := filepath.Join(f.dir, directoriesDir, copyName(n.Document.Serial))
+	if had, err := os.ReadFile(path); err != nil || !bytes.Equal(had, b) { // a full disk still lets a node start
+		if err := ReplaceFile(path, b); err != nil {
+			return err
+		}
 	}
 	if given, err := f.read(networkFile); err == nil && given.Document.Serial >= n.Document.Serial {
 		return nil

@@ -259,6 +259,65 @@ func TestFolderIsNotTrusted(t *testing.T) {
 	}
 }
 
+// What is missing or damaged in a folder is replaced by what the other files
+// have, as long as one is left, and what is there is not written again.
+func TestFolderHealsItself(t *testing.T) {
+	f := newFleet(t, 1)
+	dir := f.dirs[0]
+	f.give(dir, f.change(directory.Change{}))
+	_, stop := f.start(dir, nil)
+	stop()
+	network, copied := filepath.Join(dir, networkFile), filepath.Join(dir, directoriesDir, copyName(1))
+	good, err := os.ReadFile(network)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat(copied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, damaged := range map[string][]byte{"missing": nil, "empty": {}, "cut off": good[:len(good)/2]} {
+		if err := os.Remove(network); err != nil {
+			t.Fatal(err)
+		}
+		if damaged != nil {
+			if err := os.WriteFile(network, damaged, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var logged safeBuffer
+		n, stop := f.start(dir, slog.New(slog.NewTextHandler(&logged, nil)))
+		if got := n.Directory().Current().Serial(); got != 1 || storedSerial(t, dir) != 1 {
+			t.Errorf("%s: started with serial %d", name, got)
+		}
+		stop()
+		if !strings.Contains(logged.String(), "set aside") {
+			t.Errorf("%s: nothing is said of it", name)
+		}
+		if after, err := os.Stat(copied); err != nil || !os.SameFile(before, after) {
+			t.Errorf("%s: the copy was written again (%v)", name, err)
+		}
+		aside, err := os.ReadFile(network + suffixRefused)
+		if damaged != nil && !bytes.Equal(aside, damaged) {
+			t.Errorf("%s: %d bytes are set aside (%v)", name, len(aside), err)
+		}
+	}
+	if err := os.WriteFile(copied, good[1:], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, stop = f.start(dir, nil)
+	stop()
+	if b, err := os.ReadFile(copied); err != nil || bytes.Equal(b, good[1:]) {
+		t.Errorf("a damaged copy stays: %v", err)
+	}
+	if err := errors.Join(os.RemoveAll(filepath.Join(dir, directoriesDir)), os.WriteFile(network, good[1:], 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Start(Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), "of whoever signs") {
+		t.Errorf("without any directory: %v", err)
+	}
+}
+
 // Copies that do not matter any more are removed, files that a crash left half
 // written are no copies, and one between copy and network.json loses nothing.
 func TestFolderKeepsWhatMatters(t *testing.T) {

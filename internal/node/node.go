@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -98,6 +99,9 @@ func (n *Node) start() error {
 	if err != nil {
 		return err
 	}
+	for _, err := range folder.aside {
+		n.cfg.Logger.Error("a file of the folder is no directory and was set aside", "suffix", suffixRefused, "error", err)
+	}
 	self, ok := directory.Listed(source, n.id)
 	if !ok {
 		return fmt.Errorf("node: %s does not list this node's identity, nor does a past directory that still matters", networkFile)
@@ -168,7 +172,12 @@ func (n *Node) assemble(keys Keys, source *directory.Live, folder *folder) error
 	n.wg.Go(func() { n.serveServices(ctx) })
 	n.wg.Go(func() { n.follower.watch(ctx) })
 	n.wg.Go(func() { n.follower.gossip(ctx) })
-	return writeRunInfo(n.cfg.Dir, RunInfo{PID: os.Getpid(), Metrics: n.MetricsAddr()})
+	err = writeRunInfo(n.cfg.Dir, RunInfo{PID: os.Getpid(), Metrics: n.MetricsAddr()})
+	if errors.Is(err, syscall.ENOSPC) { // what can be read is served meanwhile
+		n.cfg.Logger.Error("the disk is full: until the node is started again, its status cannot be asked", "error", err)
+		return nil
+	}
+	return err
 }
 
 // ended takes the end of a room, which without Close is a failure: its disk
