@@ -50,11 +50,17 @@ func settled(ctx context.Context, n *directory.Network) error {
 		if err != nil {
 			return err
 		}
-		if m := st.Moving; st.Running && !m.Settled(e.serial) {
-			what := movingText(m)
-			if m.Serial < e.serial {
-				what = fmt.Sprintf("has serial %d", m.Serial)
-			}
+		m, what := st.Moving, ""
+		switch {
+		case !st.Running:
+		case m.Serial < e.serial:
+			what = fmt.Sprintf("has serial %d", m.Serial)
+		case !m.Settled(e.serial):
+			what = movingText(m)
+		case st.State == "lacking":
+			what = "waits for what its store lost"
+		}
+		if what != "" {
 			e.nodes = append(e.nodes, fmt.Sprintf("%s: %s", entry.ID, what))
 		}
 	}

@@ -31,10 +31,13 @@ func TestNoChangeWhileMailboxesMove(t *testing.T) {
 		"one directory late": {"sotto_swarm_moving_counted 1\nsotto_directory_serial 2\n", "has serial 2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pages := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, tc.page) }))
+			pages := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Sotto-Run", "this")
+				_, _ = io.WriteString(w, tc.page)
+			}))
 			defer pages.Close()
 			dir := t.TempDir()
-			run, err := json.Marshal(node.RunInfo{PID: 1, Metrics: pages.Listener.Addr().String()})
+			run, err := json.Marshal(node.RunInfo{PID: 1, Run: "this", Metrics: pages.Listener.Addr().String()})
 			if err != nil {
 				t.Fatal(err)
 			}

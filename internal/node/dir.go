@@ -137,6 +137,7 @@ func readBounded(path string, limit int64) ([]byte, error) {
 type RunInfo struct {
 	PID     int    `json:"pid"`
 	Metrics string `json:"metrics"` // host and port of /metrics and /healthz
+	Run     string `json:"run"`     // what these pages name themselves by
 }
 
 // ReadRunInfo returns what the node that runs in dir wrote, or an error

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +30,12 @@ type metricsServer struct {
 	http     *http.Server
 	done     chan error
 	failed   atomic.Bool // the node cannot go on
+	run      string      // names this run of a node on its page
 }
+
+// runHeader names the run of a node that answers: once it has ended, another
+// node of the machine may have its address (RunInfo).
+const runHeader = "Sotto-Run"
 
 // serveMetrics listens on address, which must be of the loopback interface: the
 // figures say nothing of clients, but are nobody else's business.
@@ -45,9 +51,13 @@ func serveMetrics(address string, registry *prometheus.Registry) (*metricsServer
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
-	m := &metricsServer{listener: l, done: make(chan error, 1)}
+	m := &metricsServer{listener: l, done: make(chan error, 1), run: rand.Text()}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	page := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(runHeader, m.run)
+		page.ServeHTTP(w, r)
+	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		if m.failed.Load() {

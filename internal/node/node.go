@@ -172,7 +172,11 @@ func (n *Node) assemble(keys Keys, source *directory.Live, folder *folder) error
 	n.wg.Go(func() { n.serveServices(ctx) })
 	n.wg.Go(func() { n.follower.watch(ctx) })
 	n.wg.Go(func() { n.follower.gossip(ctx) })
-	err = writeRunInfo(n.cfg.Dir, RunInfo{PID: os.Getpid(), Metrics: n.MetricsAddr()})
+	info := RunInfo{PID: os.Getpid(), Metrics: n.MetricsAddr()}
+	if n.metrics != nil {
+		info.Run = n.metrics.run
+	}
+	err = writeRunInfo(n.cfg.Dir, info)
 	if errors.Is(err, syscall.ENOSPC) { // what can be read is served meanwhile
 		n.cfg.Logger.Error("the disk is full: until the node is started again, its status cannot be asked", "error", err)
 		return nil

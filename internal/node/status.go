@@ -19,7 +19,7 @@ const maxMetricsPage = 4 << 20
 // Status is how a node does, as its own pages tell it.
 type Status struct {
 	Running bool   `json:"running"`
-	State   string `json:"state"` // serving, low, full, repairing, failed, stopped
+	State   string `json:"state"` // serving, low, full, repairing, lacking, failed, stopped, unknown
 	PID     int    `json:"pid,omitempty"`
 
 	Members           uint64 `json:"members"`
@@ -88,32 +88,37 @@ func ReadStatus(ctx context.Context, dir string) (Status, error) {
 		st.advise("the node was started without a metrics page: run it with --metrics 127.0.0.1:0 to see how it does")
 		return st, nil
 	}
-	page, code, err := fetchPage(ctx, "http://"+info.Metrics+"/metrics")
+	page, run, code, err := fetchPage(ctx, "http://"+info.Metrics+"/metrics")
 	if err != nil || code != http.StatusOK {
 		st.advise("the node does not run, or does not answer: look at the end of its log, and start it")
 		return st, nil // why it cannot be reached says no more than that
 	}
+	if run != info.Run {
+		st.advise("the node does not run, and another process answers where it did: start it")
+		return st, nil
+	}
 	st.Running, st.PID = true, info.PID
 	st.read(page)
-	_, health, err := fetchPage(ctx, "http://"+info.Metrics+"/healthz")
+	_, _, health, err := fetchPage(ctx, "http://"+info.Metrics+"/healthz")
 	st.judge(err == nil && health == http.StatusOK)
 	return st, nil
 }
 
-func fetchPage(ctx context.Context, url string) (string, int, error) {
+// fetchPage returns a page, which run of a node answered, and how.
+func fetchPage(ctx context.Context, url string) (page, run string, code int, _ error) {
 	ctx, cancel := context.WithTimeout(ctx, metricsTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return "", 0, err
+		return "", "", 0, err
 	}
 	transport := &http.Transport{DisableKeepAlives: true}
 	res, err := transport.RoundTrip(req)
 	if err != nil {
-		return "", 0, err
+		return "", "", 0, err
 	}
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxMetricsPage))
-	return string(b), res.StatusCode, errors.Join(err, res.Body.Close())
+	return string(b), res.Header.Get(runHeader), res.StatusCode, errors.Join(err, res.Body.Close())
 }
 
 func (st *Status) advise(text string) { st.Advice = append(st.Advice, text) }
@@ -217,7 +222,7 @@ func (st *Status) judge(healthy bool) {
 		delete(st.Other, "store_"+name)
 		return v != 0
 	}
-	low, full, repairing := set("low"), set("read_only"), set("repairing")
+	low, full, repairing, lacking := set("low"), set("read_only"), set("repairing"), set("lacking")
 	switch {
 	case !healthy:
 		st.State = "failed"
@@ -231,10 +236,12 @@ func (st *Status) judge(healthy bool) {
 	case low:
 		st.State = "low"
 		st.advise("less than 512 MiB are free: nothing new is stored; make room, the node goes on by itself")
+	case lacking:
+		st.State = "lacking"
 	default:
 		st.State = "serving"
 	}
-	if set("lacking") {
+	if lacking {
 		st.advise("the store is not the one that was here last, or was repaired: it gets what it lacks from the other members; look at the log and the disk")
 	}
 	if st.Repairs > 0 && !repairing {

@@ -31,6 +31,21 @@ func TestStatus(t *testing.T) {
 	if st, err := ReadStatus(ctx, dir); err != nil || st.Running || st.State != "stopped" {
 		t.Errorf("after its end: %+v, %v", st, err)
 	}
+	// Another node has its address by now.
+	info, err := ReadRunInfo(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := Start(Config{Dir: newDir(t), Metrics: info.Metrics})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := ReadStatus(ctx, dir); err != nil || st.Running || st.State != "stopped" || !strings.Contains(st.Advice[0], "another process answers") {
+		t.Errorf("while another node answers: %+v, %v", st, err)
+	}
+	if err := other.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestStatusReadsFigures: sums, quantiles and what to do come from the page.
@@ -93,7 +108,7 @@ func TestStatusOfOneThatLacks(t *testing.T) {
 	st := Status{Refused: map[string]uint64{}, Other: map[string]float64{}}
 	st.read("sotto_swarm_store_lacking 1\nsotto_directory_listed 1\n")
 	st.judge(true)
-	if st.State != "serving" || len(st.Advice) != 1 || !strings.Contains(st.Advice[0], "not the one that was here last") {
+	if st.State != "lacking" || len(st.Advice) != 1 || !strings.Contains(st.Advice[0], "not the one that was here last") {
 		t.Errorf("%s: %q", st.State, st.Advice)
 	}
 }
