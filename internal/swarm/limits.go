@@ -8,8 +8,12 @@ import (
 
 // Limits (spec/swarm.md §3). Each bounds what strangers can make a node hold.
 const (
-	// maxStreams bounds all other streams, which hold a goroutine each.
-	maxStreams = 1 << 15
+	// maxStreams bounds all other streams, which hold a goroutine each, and
+	// maxNodeStreams those of one node: as many as an exit opens for its clients
+	// (MaxTargetStreams in spec/circuit.md), and some that are a node's own or
+	// about to end.
+	maxStreams     = 1 << 15
+	maxNodeStreams = 4096 + 256
 	// maxSubscriptions bounds subscriptions, of some 2.5 KB each.
 	maxSubscriptions = 1 << 18
 	// maxSubscribers bounds one mailbox's: 8 devices, and their reconnections.
@@ -42,6 +46,8 @@ const (
 	// maxAhead bounds the same on all streams: as many as are in work, and as
 	// much again.
 	maxAhead = 2 * maxRequests * maxRequestFrame
+	// exitShare is which part of these bytes, and of maxReplies, one exit may take.
+	exitShare = 8
 	// maxReplies bounds the answers that are being written on all streams: of one
 	// exit, 32 of the largest that nobody takes.
 	maxReplies = 256 << 20
@@ -49,6 +55,8 @@ const (
 	// ended, and sweepStep how many at a time, while which no envelope is told.
 	sweepEvery = 5 * time.Second
 	sweepStep  = 1024
+	// firstByte is how long a stream may take to say what it is for.
+	firstByte = 10 * time.Second
 	// streamIdle is how long a stream without subscription may say nothing.
 	streamIdle = 2 * time.Minute
 	// proveWithin is how long a challenge waits for its answer.

@@ -122,6 +122,6 @@ func TestSubscriptionIsCutAtEveryStep(t *testing.T) {
 	s := n.swarm
 	eventually(t, "nothing to be left of any", func() bool {
 		s.subs.sweep()
-		return s.subs.len() == 0 && s.ahead.bytes() == 0
+		return s.subs.len() == 0 && s.ahead.taken() == 0
 	})
 }

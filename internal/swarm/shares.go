@@ -6,27 +6,26 @@ import (
 	"sotto/internal/identity"
 )
 
-// shares counts bytes that clients make a member hold, by the exit that brought
-// them: one exit may have an eighth of what there is in all, so that one that
-// fills its share leaves room for the others' (spec/swarm.md §5.2).
+// shares counts what clients make a member hold, bytes or streams, by the exit
+// that brought them: one exit may have an eighth or so of what there is in all, so
+// that one that fills its share leaves room for the others' (spec/swarm.md §5.2).
 type shares struct {
-	all int // that may be held
+	all, each int // that may be held, and that of one exit
 
 	mu   sync.Mutex // guards what follows
 	held int
 	of   map[identity.NodeID]int
 }
 
-// shareOfExit is what part of all one exit may hold.
-const shareOfExit = 8
+func newShares(all, each int) *shares {
+	return &shares{all: all, each: each, of: make(map[identity.NodeID]int)}
+}
 
-func newShares(all int) *shares { return &shares{all: all, of: make(map[identity.NodeID]int)} }
-
-// take counts n bytes more of an exit, unless there is no room for them.
+// take counts n more of an exit, unless there is no room for them.
 func (s *shares) take(exit identity.NodeID, n int) (room bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.held+n > s.all || s.of[exit]+n > s.all/shareOfExit {
+	if s.held+n > s.all || s.of[exit]+n > s.each {
 		return false
 	}
 	s.held += n
@@ -44,8 +43,8 @@ func (s *shares) give(exit identity.NodeID, n int) {
 	}
 }
 
-// bytes returns what is held in all.
-func (s *shares) bytes() int {
+// taken returns what is held in all.
+func (s *shares) taken() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.held

@@ -58,19 +58,20 @@ func OpenClientStream(ctx context.Context, d PeerDialer, node identity.NodeID) (
 // the member closes, and closes it. The tail of a stream that has become a
 // subscription is the member's until it ends or the member closes.
 func (s *Swarm) ServeStream(ctx context.Context, from identity.NodeID, stream Stream) error {
-	if err := s.admit(stream); err != nil {
+	if err := s.admit(from, stream); err != nil {
 		_ = stream.Close()
 		return err
 	}
-	defer s.release(stream)
+	defer s.release(from, stream)
 	stop := context.AfterFunc(ctx, stream.Abort)
 	defer stop()
-	w := newWatch(stream, streamIdle)
+	w := newWatch(stream, firstByte)
 	defer w.stop()
 	var first [1]byte
 	if _, err := io.ReadFull(stream, first[:]); err != nil {
 		return fmt.Errorf("swarm: read stream: %w", err)
 	}
+	w.within(streamIdle)
 	switch first[0] {
 	case StreamClient:
 		return ended(newClientStream(s, from, stream, w).serve())

@@ -67,7 +67,7 @@ func TestStreamIsReadWhileAnswersWait(t *testing.T) {
 	if sent < maxUnanswered-len(request) || sent > maxUnanswered+len(request) {
 		t.Errorf("%d bytes were read ahead, at most %d may be", sent, maxUnanswered)
 	}
-	eventually(t, "what was read to be given back", func() bool { return s.ahead.bytes() == 0 })
+	eventually(t, "what was read to be given back", func() bool { return s.ahead.taken() == 0 })
 	// Others are served.
 	if b := newBox(w); b != nil {
 		w.client(w.nodes[0]).open(b, 1<<20)
@@ -78,9 +78,9 @@ func TestStreamIsReadWhileAnswersWait(t *testing.T) {
 func TestAheadIsBoundedInAll(t *testing.T) {
 	w := newWorld(t, 5)
 	s := w.nodes[0].swarm
-	for i := range byte(shareOfExit) {
+	for i := range byte(exitShare) {
 		exit := identity.NodeID{i}
-		if !s.ahead.take(exit, maxAhead/shareOfExit) || s.ahead.take(exit, 1) {
+		if !s.ahead.take(exit, maxAhead/exitShare) || s.ahead.take(exit, 1) {
 			t.Fatal("an exit has not just its share")
 		}
 	}
@@ -93,13 +93,42 @@ func TestAheadIsBoundedInAll(t *testing.T) {
 	if _, err := wire.ReadFrame(rwc, mailbox.MaxFrame); !errors.Is(err, errReset) {
 		t.Errorf("a request above the bound: %v", err)
 	}
-	for i := range byte(shareOfExit) {
-		s.ahead.give(identity.NodeID{i}, maxAhead/shareOfExit)
+	for i := range byte(exitShare) {
+		s.ahead.give(identity.NodeID{i}, maxAhead/exitShare)
 	}
-	if s.ahead.bytes() != 0 || len(s.ahead.of) != 0 {
-		t.Errorf("%d bytes are left of %d exits", s.ahead.bytes(), len(s.ahead.of))
+	if s.ahead.taken() != 0 || len(s.ahead.of) != 0 {
+		t.Errorf("%d bytes are left of %d exits", s.ahead.taken(), len(s.ahead.of))
 	}
 	w.client(w.nodes[0])
+}
+
+// TestStreamsOfOneNodeAreBounded: a node that opens streams and says nothing
+// leaves room for others, and loses them soon.
+func TestStreamsOfOneNodeAreBounded(t *testing.T) {
+	w := newWorld(t, 5)
+	n := w.nodes[0]
+	if !n.swarm.places.take(w.exit, maxNodeStreams) {
+		t.Fatal("no room")
+	}
+	if rwc, err := OpenClientStream(t.Context(), exitDialer{w}, n.id); err == nil { // or it is refused by then
+		_ = wire.WriteFrame(rwc, mailbox.KeysRequest())
+		if b, err := wire.ReadFrame(rwc, mailbox.MaxFrame); err == nil {
+			t.Errorf("beyond its share a node gets %d bytes", len(b))
+		}
+		_ = rwc.Close()
+	}
+	n.swarm.places.give(w.exit, maxNodeStreams)
+	c := w.client(n)
+	if !n.swarm.places.take(identity.NodeID{1}, maxNodeStreams) {
+		t.Error("one node's streams take another's places")
+	}
+	n.swarm.places.give(identity.NodeID{1}, maxNodeStreams)
+	c.close()
+	eventually(t, "all places to be free", func() bool {
+		n.swarm.places.mu.Lock()
+		defer n.swarm.places.mu.Unlock()
+		return n.swarm.places.of[w.exit] == 0
+	})
 }
 
 // TestAnswersNobodyTakesAreBounded: envelopes in answers that wait to be taken
@@ -110,7 +139,7 @@ func TestAnswersNobodyTakesAreBounded(t *testing.T) {
 	s, c, b := n.swarm, w.client(n), newBox(w)
 	c.open(b, 1<<20)
 	c.mustSendUnder(b)
-	share := maxReplies / shareOfExit
+	share := maxReplies / exitShare
 	if !s.replies.take(w.exit, share) {
 		t.Fatal("no room")
 	}
@@ -125,15 +154,15 @@ func TestAnswersNobodyTakesAreBounded(t *testing.T) {
 	if err != nil || len(batch.Items) != 1 {
 		t.Fatalf("%v, %v", batch, err)
 	}
-	eventually(t, "all to be given back", func() bool { return s.replies.bytes() == 0 })
+	eventually(t, "all to be given back", func() bool { return s.replies.taken() == 0 })
 
 	// It counts while nobody reads.
 	f := &mailbox.Fetch{Locator: b.Locator, Limit: 1}
 	frame, _ := c.seal(f, func(st mailbox.Stamp) { f.Sign(b.owner, nil, st) })
 	c.write(frame)
-	eventually(t, "the answer to wait", func() bool { return s.replies.bytes() == len(batch.Items[0].Envelope) })
+	eventually(t, "the answer to wait", func() bool { return s.replies.taken() == len(batch.Items[0].Envelope) })
 	c.read()
-	eventually(t, "it to be given back", func() bool { return s.replies.bytes() == 0 })
+	eventually(t, "it to be given back", func() bool { return s.replies.taken() == 0 })
 }
 
 // sink is a Tail that counts what is written, and may be made to wait.

@@ -98,6 +98,7 @@ type Swarm struct {
 	receipts *receiptSigner
 	subs     *subscriptions
 	pushers  *pushers
+	places   *shares // streams
 	ahead    *shares // requests that are read and not answered
 	replies  *shares // answers that are not written yet
 	metrics  *metrics
@@ -138,8 +139,9 @@ func New(cfg Config) (*Swarm, error) {
 			node: cfg.Identity, rand: cfg.Rand, now: cfg.Now,
 		},
 		gate:    newGate(maxRequests),
-		ahead:   newShares(maxAhead),
-		replies: newShares(maxReplies),
+		places:  newShares(maxStreams, maxNodeStreams),
+		ahead:   newShares(maxAhead, maxAhead/exitShare),
+		replies: newShares(maxReplies, maxReplies/exitShare),
 		crowds:  newCrowds(),
 		stall:   writeStall,
 		turn:    make(chan struct{}, 1),
@@ -234,14 +236,14 @@ func (s *Swarm) Close() error {
 	return nil
 }
 
-// admit registers a stream, so that Close ends it and waits.
-func (s *Swarm) admit(c io.Closer) error {
+// admit registers a stream that a node opened, so that Close ends it and waits.
+func (s *Swarm) admit(from identity.NodeID, c io.Closer) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.closed:
 		return ErrClosed
-	case len(s.streams) >= maxStreams:
+	case !s.places.take(from, 1):
 		return ErrTooMany
 	}
 	s.streams[c] = struct{}{}
@@ -249,8 +251,9 @@ func (s *Swarm) admit(c io.Closer) error {
 	return nil
 }
 
-func (s *Swarm) release(c io.Closer) {
+func (s *Swarm) release(from identity.NodeID, c io.Closer) {
 	_ = c.Close()
+	s.places.give(from, 1)
 	s.mu.Lock()
 	delete(s.streams, c)
 	s.mu.Unlock()
